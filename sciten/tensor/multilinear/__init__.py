@@ -1,0 +1,7 @@
+"""Sparse multilinear maps as values, and the executors that run them."""
+
+from sciten.tensor.multilinear.apply import evaluate
+from sciten.tensor.multilinear.description import Multilinear, Operand, Term
+from sciten.tensor.multilinear.index import Index
+
+__all__ = ["Index", "Multilinear", "Operand", "Term", "evaluate"]

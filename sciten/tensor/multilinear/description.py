@@ -1,0 +1,140 @@
+"""Sparse multilinear maps as immutable values, closed under differentiation.
+
+The idea of describing equivariant products as lists of segment products is cuEquivariance's "segmented polynomial"
+(NVIDIA, 2024); here every term is written out over components, and channels are the contiguous, vectorised axis.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+from sciten.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Operand:
+    """The shape of an argument or a result: `[rows, components, channels]`, some axes absent.
+
+    Attributes:
+        components: length of the component axis.
+        channels: whether the channel axis is there; a result without it is summed over channels.
+        index: name of the index that an argument is gathered through or a result is added through; None where
+            the rows are the batch itself.
+        shared: whether the row axis is absent; a shared result is summed over the batch.
+    """
+
+    components: int
+    channels: bool = True
+    index: str | None = None
+    shared: bool = False
+
+
+class Term(NamedTuple):
+    """`result[component] += coefficient * product of factors`; factors and target are (operand, component) pairs."""
+
+    coefficient: float
+    factors: tuple[tuple[int, int], ...]
+    target: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Multilinear:
+    """A sparse multilinear (or, where an argument occurs twice in a term, polynomial) map.
+
+    `result[r][n, k, c] += coefficient * argument[a][n, i, c] * argument[b][n, j, c] * ...` over all terms, batch
+    elements `n` and channels `c`. Terms of equal factors and target are merged, so that equal maps compare equal.
+
+    Args:
+        arguments: shapes of the arguments.
+        results: shapes of the results.
+        terms: the map itself.
+
+    Raises:
+        ConfigError: a term names an operand or component that is not there, or would have to invent channels.
+    """
+
+    arguments: tuple[Operand, ...]
+    results: tuple[Operand, ...]
+    terms: tuple[Term, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "terms", _canonical(self.terms))
+        for term in self.terms:
+            self._check(term)
+
+    def _check(self, term: Term) -> None:
+        for kind, operands, pairs in (
+            ("argument", self.arguments, term.factors),
+            ("result", self.results, (term.target,)),
+        ):
+            for operand, component in pairs:
+                if not (0 <= operand < len(operands) and 0 <= component < operands[operand].components):
+                    raise ConfigError(f"Multilinear: {term} names {kind} {operand}, component {component}, which is not there")
+        if self.results[term.target[0]].channels and not any(self.arguments[a].channels for a, _ in term.factors):
+            raise ConfigError(f"Multilinear: {term} has a result with channels but no factor with channels")
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.arguments, self.results, self.terms))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def derivative(self, wanted: Sequence[int], cotangents: Sequence[int] | None = None) -> "Multilinear":
+        """The vector-Jacobian product, again a `Multilinear`.
+
+        Its arguments are this map's, followed by one cotangent for each result in `cotangents` (all of them by
+        default); its results are the gradients of the arguments in `wanted`, in that order. A gathered argument
+        has a scattered gradient, a shared argument one that is summed over the batch.
+        """
+        given = range(len(self.results)) if cotangents is None else cotangents
+        return _derivative(self, tuple(wanted), tuple(given))
+
+    def operations(self, batch: int = 1, channels: int = 1) -> int:
+        """Multiplications and additions of the map as written, term by term, nothing factored out."""
+        total = 0
+        for term in self.terms:
+            width = channels if any(self.arguments[a].channels for a, _ in term.factors) else 1
+            scale = 0 if abs(term.coefficient) == 1 else 1
+            total += width * (len(term.factors) + scale)
+        return total * batch
+
+    def bytes_moved(self, batch: int = 1, channels: int = 1, itemsize: int = 4) -> int:
+        """Bytes that must travel at least: every operand once for each batch element (shared ones once)."""
+        total = 0
+        for operand in (*self.arguments, *self.results):
+            rows = 1 if operand.shared else batch
+            total += rows * operand.components * (channels if operand.channels else 1)
+        return total * itemsize
+
+
+def _canonical(terms: Sequence[Term]) -> tuple[Term, ...]:
+    merged: dict[tuple[tuple[tuple[int, int], ...], tuple[int, int]], float] = {}
+    for coefficient, factors, target in terms:
+        key = (tuple(sorted(factors)), target)
+        merged[key] = merged.get(key, 0.0) + coefficient
+    return tuple(
+        Term(coefficient, factors, target)
+        for (factors, target), coefficient in sorted(merged.items(), key=lambda item: (item[0][1], item[0][0]))
+        if coefficient != 0.0
+    )
+
+
+@lru_cache(maxsize=1024)
+def _derivative(map_: Multilinear, wanted: tuple[int, ...], cotangents: tuple[int, ...]) -> Multilinear:
+    place = {result: len(map_.arguments) + i for i, result in enumerate(cotangents)}
+    slot = {argument: i for i, argument in enumerate(wanted)}
+    terms = []
+    for coefficient, factors, (result, component) in map_.terms:
+        if result not in place:
+            continue
+        for position, (argument, i) in enumerate(factors):
+            if argument in slot:
+                rest = factors[:position] + factors[position + 1 :]
+                terms.append(Term(coefficient, (*rest, (place[result], component)), (slot[argument], i)))
+    return Multilinear(
+        arguments=map_.arguments + tuple(map_.results[r] for r in cotangents),
+        results=tuple(map_.arguments[a] for a in wanted),
+        terms=tuple(terms),
+    )

@@ -1,0 +1,36 @@
+"""Gather and scatter indices with the orderings that make scattering race-free and deterministic."""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from sciten.errors import ConfigError
+
+
+class Index:
+    """For each batch element, the row it reads from (gather) or is added to (scatter).
+
+    Args:
+        rows: `[batch]`, int64, each in `[0, size)`.
+        size: number of rows of the indexed tensor.
+    """
+
+    def __init__(self, rows: Tensor, size: int) -> None:
+        if rows.ndim != 1 or rows.dtype != torch.int64:
+            raise ConfigError(f"Index: expected int64 rows of shape [batch], got {rows.dtype} of {list(rows.shape)}")
+        self.rows = rows.contiguous()
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.rows.shape[0]
+
+    @cached_property
+    def is_sorted(self) -> bool:
+        """Whether the rows ascend."""
+        return bool((self.rows[1:] >= self.rows[:-1]).all())
+
+    @cached_property
+    def order(self) -> Tensor | None:
+        """The stable permutation that sorts the rows, or None where they ascend already."""
+        return None if self.is_sorted else torch.argsort(self.rows, stable=True)
