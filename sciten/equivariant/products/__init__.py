@@ -1,0 +1,1 @@
+"""Equivariant products, described as sparse multilinear maps."""

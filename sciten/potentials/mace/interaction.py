@@ -1,0 +1,91 @@
+"""One message-passing step of MACE: what an atom gathers from its neighbours."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sciten.equivariant.layers.linear import DegreeLinear, ElementLinear
+from sciten.equivariant.products.channelwise import convolution_map, convolution_paths, paths_into
+from sciten.potentials.radial import RadialNetwork
+from sciten.tensor.multilinear import Executor, Index, evaluate
+
+
+@dataclass(frozen=True)
+class Edges:
+    """What an interaction needs to know of the edges.
+
+    Attributes:
+        harmonics: `[n_edges, (lmax + 1)**2]`.
+        basis: radial basis, cut off smoothly, `[n_edges, bessel_functions]`.
+        indices: "senders" and "receivers".
+    """
+
+    harmonics: Tensor
+    basis: Tensor
+    indices: dict[str, Index]
+
+
+class Interaction(nn.Module):
+    """mace-torch's `RealAgnostic[Density][Residual]InteractionBlock`s.
+
+    Args:
+        degree_in, degree_out: highest degree of the node features before and after the layer.
+        lmax: highest degree of harmonics and messages.
+        residual: whether the input, mixed per element, is added to the layer's output; otherwise the message itself
+            is mixed per element.
+        density: whether messages are divided by one plus a learned density instead of the average neighbour count.
+    """
+
+    def __init__(
+        self,
+        degree_in: int,
+        degree_out: int,
+        *,
+        lmax: int,
+        channels: int,
+        n_elements: int,
+        bessel_functions: int,
+        radial_mlp: Sequence[int],
+        average_neighbors: float,
+        residual: bool,
+        density: bool,
+        generator: torch.Generator,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__()
+        self.residual = residual
+        self.average_neighbors = average_neighbors
+        self.map = convolution_map(degree_in, lmax, lmax)
+        paths = convolution_paths(degree_in, lmax, lmax)
+        self.n_paths = len(paths)
+        into = {l: len(paths_into(paths, l)) * channels for l in range(lmax + 1)}
+        options = {"generator": generator, "dtype": dtype}
+        self.linear_up = DegreeLinear({l: channels for l in range(degree_in + 1)}, channels, **options)
+        self.radial = RadialNetwork([bessel_functions, *radial_mlp, len(paths) * channels], **options)
+        self.linear = DegreeLinear(into, channels, **options)
+        self.density = RadialNetwork([bessel_functions, 1], **options) if density else None
+        degrees = range(min(degree_in, degree_out) + 1) if residual else range(lmax + 1)
+        self.skip = ElementLinear(tuple(degrees), channels, n_elements, **options)
+
+    def forward(
+        self, features: Tensor, edges: Edges, groups: list[tuple[int, Tensor]], executor: Executor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The messages `[n_atoms, (lmax + 1)**2, channels]` and, for a residual layer, the mixed input features."""
+        channels = features.shape[-1]
+        weights = self.radial(edges.basis).view(-1, self.n_paths, channels)
+        arguments = [weights, edges.harmonics, self.linear_up(features)]
+        (message,) = evaluate(self.map, arguments, edges.indices, executor=executor)
+        message = self.linear(message) / self.neighbors(edges)
+        if self.residual:
+            return message, self.skip(features, groups)
+        return self.skip(message, groups), None
+
+    def neighbors(self, edges: Edges) -> Tensor | float:
+        """What messages are divided by: the average neighbour count, or one plus the density at each atom."""
+        if self.density is None:
+            return self.average_neighbors
+        receivers = edges.indices["receivers"]
+        density = torch.tanh(self.density(edges.basis) ** 2)
+        return 1 + density.new_zeros(receivers.size, 1).index_add(0, receivers.rows, density)[:, :, None]

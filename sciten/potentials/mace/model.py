@@ -1,0 +1,279 @@
+"""MACE: higher-order equivariant message passing for interatomic potentials."""
+
+from collections.abc import Sequence
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sciten.datasets.batch import AtomsBatch
+from sciten.equivariant.harmonics import spherical_harmonics
+from sciten.errors import ConfigError
+from sciten.potentials.base import Potential
+from sciten.potentials.mace.interaction import Edges, Interaction
+from sciten.potentials.mace.product import ManyBodyProduct
+from sciten.potentials.radial import SILU_NORMALISATION, agnesi, bessel, bessel_frequencies, polynomial_cutoff
+from sciten.potentials.zbl import zbl_pair_energies
+from sciten.tensor.multilinear import Executor, Index
+
+
+class LinearReadout(nn.Module):
+    """Energies per atom as a linear function of the invariant features."""
+
+    def __init__(self, channels: int, *, generator: torch.Generator, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(channels, 1, generator=generator, dtype=torch.float64).to(dtype))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """`[n_atoms, components, channels]` to `[n_atoms]`."""
+        return (features[:, 0] @ self.weight)[:, 0] / sqrt(self.weight.shape[0])
+
+
+class PerceptronReadout(nn.Module):
+    """Energies per atom by one hidden layer on the invariant features."""
+
+    def __init__(self, channels: int, width: int, *, generator: torch.Generator, dtype: torch.dtype) -> None:
+        super().__init__()
+        first = torch.randn(channels, width, generator=generator, dtype=torch.float64)
+        second = torch.randn(width, 1, generator=generator, dtype=torch.float64)
+        self.weight_1 = nn.Parameter(first.to(dtype))
+        self.weight_2 = nn.Parameter(second.to(dtype))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """`[n_atoms, components, channels]` to `[n_atoms]`."""
+        hidden = features[:, 0] @ self.weight_1 / sqrt(self.weight_1.shape[0])
+        hidden = SILU_NORMALISATION * nn.functional.silu(hidden)
+        return (hidden @ self.weight_2)[:, 0] / sqrt(self.weight_2.shape[0])
+
+
+class MACE(Potential):
+    """The MACE potential, equal to mace-torch's `ScaleShiftMACE` on the same weights.
+
+    Batatia et al., MACE: Higher Order Equivariant Message Passing Neural Networks for Fast and Accurate Force Fields
+    (NeurIPS 2022); scale, shift and density blocks as in mace-torch 0.3.
+
+    Args:
+        elements: atomic numbers the model is to know.
+        isolated_atom_energies: eV, one for each element in the order given; zero by default.
+        cutoff: Å.
+        lmax: highest degree of the spherical harmonics and messages.
+        channels: features per degree.
+        hidden_lmax: highest degree of the node features between layers (MACE's "L").
+        correlation: factors in the many-body product (body order minus one).
+        layers: message-passing steps.
+        bessel_functions: size of the radial basis.
+        cutoff_power: exponent of the polynomial cutoff.
+        radial_mlp: hidden widths of the radial network.
+        readout_width: hidden width of the last readout.
+        average_neighbors: what messages are divided by.
+        scale, shift: eV; energy per atom = isolated atom + scale * network + shift.
+        residual: for each layer (or all) whether its input is added to its output.
+        density: for each layer (or all) whether messages are divided by a learned density.
+        zbl: whether the Ziegler-Biersack-Littmark repulsion is added (inside the scale, as mace-torch does).
+        agnesi: whether distances are transformed before the radial basis.
+        seed: of the initial weights.
+        dtype: of the weights; energies are added up in float64 whatever it is.
+
+    Raises:
+        ConfigError: an argument is out of range; the message names it.
+    """
+
+    bessel_frequencies: Tensor
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(
+        self,
+        elements: Sequence[int],
+        *,
+        isolated_atom_energies: Sequence[float] | None = None,
+        cutoff: float = 5.0,
+        lmax: int = 3,
+        channels: int = 64,
+        hidden_lmax: int = 1,
+        correlation: int = 3,
+        layers: int = 2,
+        bessel_functions: int = 8,
+        cutoff_power: int = 5,
+        radial_mlp: Sequence[int] = (64, 64, 64),
+        readout_width: int = 16,
+        average_neighbors: float = 1.0,
+        scale: float = 1.0,
+        shift: float = 0.0,
+        residual: bool | Sequence[bool] = True,
+        density: bool | Sequence[bool] = False,
+        zbl: bool = False,
+        agnesi: bool = False,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        order = sorted(range(len(elements)), key=lambda i: elements[i])
+        self.elements = tuple(int(elements[i]) for i in order)
+        energies = [0.0] * len(elements) if isolated_atom_energies is None else list(isolated_atom_energies)
+        self.residual = _per_layer("residual", residual, layers)
+        self.density = _per_layer("density", density, layers)
+        self._arguments: dict[str, Any] = {
+            "elements": list(self.elements),
+            "isolated_atom_energies": None,  # weights of the model: filled in when asked for
+            "cutoff": float(cutoff),
+            "lmax": lmax,
+            "channels": channels,
+            "hidden_lmax": hidden_lmax,
+            "correlation": correlation,
+            "layers": layers,
+            "bessel_functions": bessel_functions,
+            "cutoff_power": cutoff_power,
+            "radial_mlp": list(radial_mlp),
+            "readout_width": readout_width,
+            "average_neighbors": float(average_neighbors),
+            "scale": float(scale),
+            "shift": float(shift),
+            "residual": list(self.residual),
+            "density": list(self.density),
+            "zbl": zbl,
+            "agnesi": agnesi,
+            "seed": seed,
+        }
+        _check(self._arguments, elements, energies)
+        self.cutoff = float(cutoff)
+        self.lmax = lmax
+        self.channels = channels
+        self.cutoff_power = cutoff_power
+        self.zbl = zbl
+        self.agnesi = agnesi
+        self.executor: Executor | None = None  #: None: the fastest one for the device
+
+        self.keep_float64("isolated_atom_energies", torch.tensor([energies[i] for i in order], dtype=torch.float64))
+        self.keep_float64("scale", torch.tensor(float(scale), dtype=torch.float64))
+        self.keep_float64("shift", torch.tensor(float(shift), dtype=torch.float64))
+        self.keep_float64("bessel_frequencies", bessel_frequencies(bessel_functions, cutoff))
+
+        generator = torch.Generator().manual_seed(seed)
+        options: dict[str, Any] = {"generator": generator, "dtype": dtype}
+        self.embedding = nn.ParameterDict(
+            {"weight": torch.randn(len(elements), channels, generator=generator, dtype=torch.float64).to(dtype)}
+        )
+        self.interactions = nn.ModuleList()
+        self.products = nn.ModuleList()
+        self.readouts = nn.ModuleList()
+        for t in range(layers):
+            degree_in = 0 if t == 0 else hidden_lmax
+            degree_out = 0 if t == layers - 1 else hidden_lmax
+            self.interactions.append(
+                Interaction(
+                    degree_in,
+                    degree_out,
+                    lmax=lmax,
+                    channels=channels,
+                    n_elements=len(elements),
+                    bessel_functions=bessel_functions,
+                    radial_mlp=radial_mlp,
+                    average_neighbors=float(average_neighbors),
+                    residual=self.residual[t],
+                    density=self.density[t],
+                    **options,
+                )
+            )
+            self.products.append(
+                ManyBodyProduct(lmax, degree_out, correlation, channels=channels, n_elements=len(elements), **options)
+            )
+            last = t == layers - 1
+            self.readouts.append(
+                PerceptronReadout(channels, readout_width, **options) if last else LinearReadout(channels, **options)
+            )
+
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments as JSON values."""
+        return {
+            **self._arguments,
+            "isolated_atom_energies": self.isolated_atom_energies.tolist(),
+            "scale": float(self.scale),
+            "shift": float(self.shift),
+        }
+
+    def signs_from_e3nn_04(self) -> dict[str, Tensor]:
+        """By parameter name, the signs that turn weights made with e3nn 0.4's couplings into ours."""
+        return {
+            f"products.{t}.{name}": signs
+            for t, product in enumerate(self.products)
+            for name, signs in product.signs_from_e3nn_04().items()
+        }
+
+    def interaction_energies(self, batch: AtomsBatch, vectors: Tensor) -> Tensor:
+        """Energies per atom beyond the isolated atom's, `[n_atoms]`, eV, float64."""
+        elements, local = torch.unique(self.species(batch), return_inverse=True)
+        groups = [(int(element), (local == i).nonzero()[:, 0]) for i, element in enumerate(elements)]
+        species = Index(local, len(elements))
+        distances, edges = self.edges(batch, vectors.to(self.dtype))
+        energies = self._repulsion(batch, distances)
+        features = (self.embedding["weight"] / sqrt(len(self.elements)))[elements][local][:, None, :]
+        for interaction, product, readout in zip(self.interactions, self.products, self.readouts, strict=True):
+            message, skip = interaction(features, edges, groups, self.executor)
+            features = product(message, product.coefficients(elements), species, self.executor)
+            if skip is not None:
+                features = _add_leading(features, skip)
+            energies = energies + readout(features)
+        return self.scale * energies.double() + self.shift
+
+    def edges(self, batch: AtomsBatch, vectors: Tensor) -> tuple[Tensor, Edges]:
+        """Distances, `[n_edges]`, Å, and what interactions need to know of the edges."""
+        distances = torch.linalg.vector_norm(vectors, dim=1)
+        unit = vectors / distances[:, None]
+        envelope = polynomial_cutoff(distances, self.cutoff, self.cutoff_power)
+        transformed = agnesi(distances, 0.5 * self._bond_lengths(batch, distances)) if self.agnesi else distances
+        basis = bessel(transformed, self.bessel_frequencies.to(distances.dtype), self.cutoff) * envelope[:, None]
+        harmonics = spherical_harmonics(self.lmax, unit, executor=self.executor)
+        return distances, Edges(
+            harmonics, basis, {"senders": batch.sender_index, "receivers": batch.receiver_index}
+        )
+
+    def _repulsion(self, batch: AtomsBatch, distances: Tensor) -> Tensor:
+        zero = distances.new_zeros(batch.n_atoms)
+        if not self.zbl:
+            return zero
+        za, zb = batch.numbers[batch.senders], batch.numbers[batch.receivers]
+        pairs = zbl_pair_energies(distances, za, zb, self._bond_lengths(batch, distances), self.cutoff_power)
+        return zero.index_add(0, batch.receivers, pairs)
+
+    def _bond_lengths(self, batch: AtomsBatch, like: Tensor) -> Tensor:
+        from ase.data import covalent_radii
+
+        radii = torch.tensor(covalent_radii, dtype=like.dtype, device=like.device)[batch.numbers]
+        return radii[batch.senders] + radii[batch.receivers]
+
+
+def _add_leading(features: Tensor, skip: Tensor) -> Tensor:
+    """`features` with `skip`, which may hold fewer degrees, added to its leading components."""
+    if skip.shape == features.shape:
+        return features + skip
+    return torch.cat([features[:, : skip.shape[1]] + skip, features[:, skip.shape[1] :]], dim=1)
+
+
+def _per_layer(name: str, value: bool | Sequence[bool], layers: int) -> tuple[bool, ...]:
+    flags = (value,) * layers if isinstance(value, bool) else tuple(bool(v) for v in value)
+    if len(flags) != layers:
+        raise ConfigError(f"MACE: expected {name} to be one flag or one for each of {layers} layers, got {len(flags)}")
+    return flags
+
+
+def _check(arguments: dict[str, Any], elements: Sequence[int], energies: Sequence[float]) -> None:
+    if not elements or len(set(elements)) != len(elements) or not all(1 <= z <= 118 for z in elements):
+        raise ConfigError(f"MACE: expected elements to be distinct atomic numbers from 1 to 118, got {list(elements)}")
+    if len(energies) != len(elements):
+        raise ConfigError(
+            f"MACE: expected one isolated-atom energy for each of {len(elements)} elements, got {len(energies)}"
+        )
+    for name in ("channels", "correlation", "layers", "bessel_functions", "cutoff_power", "readout_width"):
+        if arguments[name] < 1:
+            raise ConfigError(f"MACE: expected {name} of at least 1, got {arguments[name]}")
+    for name in ("cutoff", "average_neighbors"):
+        if not arguments[name] > 0:
+            raise ConfigError(f"MACE: expected {name} above zero, got {arguments[name]}")
+    if not 0 <= arguments["hidden_lmax"] <= arguments["lmax"]:
+        raise ConfigError(
+            f"MACE: expected 0 <= hidden_lmax <= lmax, got hidden_lmax={arguments['hidden_lmax']}, lmax={arguments['lmax']}"
+        )
+    if arguments["correlation"] > 4:
+        raise ConfigError(f"MACE: expected correlation up to 4, got {arguments['correlation']}")
