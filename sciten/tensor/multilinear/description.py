@@ -115,7 +115,7 @@ def _canonical(terms: Sequence[Term]) -> tuple[Term, ...]:
         key = (tuple(sorted(factors)), target)
         merged[key] = merged.get(key, 0.0) + coefficient
     return tuple(
-        Term(coefficient, factors, target)
+        Term(float(coefficient), factors, target)
         for (factors, target), coefficient in sorted(merged.items(), key=lambda item: (item[0][1], item[0][0]))
         if coefficient != 0.0
     )

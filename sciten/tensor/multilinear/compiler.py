@@ -1,0 +1,94 @@
+"""Compiling generated C++ at run time, once for each machine: the result is kept on disk."""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+from sciten.errors import SciTenError
+
+_FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-w")
+#: Tried in turn; not every compiler knows OpenMP or the native target.
+_OPTIONAL_FLAGS = (("-march=native", "-fopenmp"), ("-march=native",), ())
+
+
+@lru_cache(maxsize=1)
+def compiler() -> str | None:
+    """Path of the C++ compiler: the variable CXX, or the first of c++, g++ and clang++ that is there; else None."""
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: `$SCITEN_CACHE`, or `sciten` in the user's cache folder."""
+    if os.environ.get("SCITEN_CACHE"):
+        return Path(os.environ["SCITEN_CACHE"])
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "sciten" / "kernels"
+
+
+def load(source: str) -> ctypes.CDLL:
+    """The library that `source` compiles to, from the cache where it is there.
+
+    Raises:
+        SciTenError: there is no compiler, or it fails; the message holds what it said.
+    """
+    program = compiler()
+    if program is None:
+        raise SciTenError("no C++ compiler found: expected c++, g++ or clang++ on the PATH, or its path in CXX")
+    digest = hashlib.sha256("\0".join([source, program, _version(program), _machine(), *_FLAGS]).encode()).hexdigest()
+    target = cache_folder() / f"{digest[:32]}.so"
+    if not target.exists():
+        _compile(program, source, target)
+    _share_openmp()
+    return ctypes.CDLL(str(target))
+
+
+def _compile(program: str, source: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        code = Path(folder) / "kernel.cpp"
+        built = Path(folder) / "kernel.so"
+        code.write_text(source)
+        said = ""
+        for optional in _OPTIONAL_FLAGS:
+            command = [program, *_FLAGS, *optional, str(code), "-o", str(built)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                os.replace(built, target)  # atomic: another process may be making the same kernel
+                return
+            said = done.stderr.strip()
+        raise SciTenError(f"the C++ compiler {program} failed on a generated kernel: {said[-2000:]}")
+
+
+@lru_cache(maxsize=None)
+def _version(program: str) -> str:
+    return subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+
+
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    """What the native target depends on: a home folder may be shared between unlike machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() + platform.machine()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "") + platform.machine()
+
+
+@lru_cache(maxsize=1)
+def _share_openmp() -> None:
+    """Make kernels use the OpenMP runtime that torch has loaded: two thread pools would fight for the cores."""
+    if sys.platform != "linux":
+        return
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        path = line.split()[-1]
+        if "libgomp" in path or "libiomp" in path:
+            ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+            return
