@@ -10,6 +10,7 @@ from sciten.equivariant.layers.linear import DegreeLinear, ElementLinear
 from sciten.equivariant.products.channelwise import convolution_map, convolution_paths, paths_into
 from sciten.potentials.radial import RadialNetwork
 from sciten.tensor.multilinear import Executor, Index, evaluate
+from sciten.tensor.multilinear.interpolation import Table, evaluate_interpolated
 
 
 @dataclass(frozen=True)
@@ -17,13 +18,15 @@ class Edges:
     """What an interaction needs to know of the edges.
 
     Attributes:
+        distances: `[n_edges]`, Å.
         harmonics: `[n_edges, (lmax + 1)**2]`.
-        basis: radial basis, cut off smoothly, `[n_edges, bessel_functions]`.
+        basis: radial basis, cut off smoothly, `[n_edges, bessel_functions]`; None where tables stand in for it.
         indices: "senders" and "receivers".
     """
 
+    distances: Tensor
     harmonics: Tensor
-    basis: Tensor
+    basis: Tensor | None
     indices: dict[str, Index]
 
 
@@ -70,17 +73,34 @@ class Interaction(nn.Module):
         self.skip = ElementLinear(tuple(degrees), channels, n_elements, **options)
 
     def forward(
-        self, features: Tensor, edges: Edges, groups: list[tuple[int, Tensor]], executor: Executor | None = None
+        self,
+        features: Tensor,
+        edges: Edges,
+        groups: list[tuple[int, Tensor]],
+        *,
+        table: Table | None = None,
+        executor: Executor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """The messages `[n_atoms, (lmax + 1)**2, channels]` and, for a residual layer, the mixed input features."""
-        channels = features.shape[-1]
-        weights = self.radial(edges.basis).view(-1, self.n_paths, channels)
-        arguments = [weights, edges.harmonics, self.linear_up(features)]
-        (message,) = evaluate(self.map, arguments, edges.indices, executor=executor)
+        """The messages `[n_atoms, (lmax + 1)**2, channels]` and, for a residual layer, the mixed input features.
+
+        With a `table` of the radial network (see `tabulate`), weights are looked up by distance.
+        """
+        arguments = [edges.harmonics, self.linear_up(features)]
+        if table is not None:
+            # Beyond the cutoff, where a Verlet skin may reach, weights stay what they are at the cutoff: zero.
+            distances = edges.distances.clamp(max=table.end)
+            (message,) = evaluate_interpolated(self.map, table, distances, arguments, edges.indices)
+        else:
+            weights = self.path_weights(edges.basis)
+            (message,) = evaluate(self.map, [weights, *arguments], edges.indices, executor=executor)
         message = self.linear(message) / self.neighbors(edges)
         if self.residual:
             return message, self.skip(features, groups)
         return self.skip(message, groups), None
+
+    def path_weights(self, basis: Tensor) -> Tensor:
+        """The weight of each path and channel on each edge, `[n_edges, n_paths, channels]`."""
+        return self.radial(basis).view(len(basis), self.n_paths, -1)
 
     def neighbors(self, edges: Edges) -> Tensor | float:
         """What messages are divided by: the average neighbour count, or one plus the density at each atom."""

@@ -13,9 +13,11 @@ from sciten.errors import ConfigError
 from sciten.potentials.base import Potential
 from sciten.potentials.mace.interaction import Edges, Interaction
 from sciten.potentials.mace.product import ManyBodyProduct
+from sciten.potentials.mace.tables import RadialTables
 from sciten.potentials.radial import SILU_NORMALISATION, agnesi, bessel, bessel_frequencies, polynomial_cutoff
 from sciten.potentials.zbl import zbl_pair_energies
 from sciten.tensor.multilinear import Executor, Index
+from sciten.tensor.multilinear.interpolation import Table
 
 
 class LinearReadout(nn.Module):
@@ -144,6 +146,7 @@ class MACE(Potential):
         self.zbl = zbl
         self.agnesi = agnesi
         self.executor: Executor | None = None  #: None: the fastest one for the device
+        self._tables = RadialTables()
 
         self.keep_float64("isolated_atom_energies", torch.tensor([energies[i] for i in order], dtype=torch.float64))
         self.keep_float64("scale", torch.tensor(float(scale), dtype=torch.float64))
@@ -203,31 +206,49 @@ class MACE(Potential):
 
     def interaction_energies(self, batch: AtomsBatch, vectors: Tensor) -> Tensor:
         """Energies per atom beyond the isolated atom's, `[n_atoms]`, eV, float64."""
+        return self._energies(batch, vectors, [None] * len(self.interactions))
+
+    def inference_energies(self, batch: AtomsBatch, vectors: Tensor) -> Tensor:
+        """As `interaction_energies`, with the radial networks looked up in tables where that is as accurate as the dtype.
+
+        In float64, and after a distance transform (which depends on the elements), the networks themselves are used.
+        """
+        if self.dtype == torch.float64 or self.agnesi:
+            return self.interaction_energies(batch, vectors)
+        return self._energies(batch, vectors, self._tables.of(self))
+
+    def _energies(self, batch: AtomsBatch, vectors: Tensor, tables: Sequence[Table | None]) -> Tensor:
         elements, local = torch.unique(self.species(batch), return_inverse=True)
         groups = [(int(element), (local == i).nonzero()[:, 0]) for i, element in enumerate(elements)]
         species = Index(local, len(elements))
-        distances, edges = self.edges(batch, vectors.to(self.dtype))
-        energies = self._repulsion(batch, distances)
+        edges = self.edges(batch, vectors.to(self.dtype), with_basis=None in tables or any(self.density))
+        energies = self._repulsion(batch, edges.distances)
         features = (self.embedding["weight"] / sqrt(len(self.elements)))[elements][local][:, None, :]
-        for interaction, product, readout in zip(self.interactions, self.products, self.readouts, strict=True):
-            message, skip = interaction(features, edges, groups, self.executor)
+        layers = zip(self.interactions, self.products, self.readouts, tables, strict=True)
+        for interaction, product, readout, table in layers:
+            message, skip = interaction(features, edges, groups, table=table, executor=self.executor)
             features = product(message, product.coefficients(elements), species, self.executor)
             if skip is not None:
                 features = _add_leading(features, skip)
             energies = energies + readout(features)
         return self.scale * energies.double() + self.shift
 
-    def edges(self, batch: AtomsBatch, vectors: Tensor) -> tuple[Tensor, Edges]:
-        """Distances, `[n_edges]`, Å, and what interactions need to know of the edges."""
+    def edges(self, batch: AtomsBatch, vectors: Tensor, *, with_basis: bool = True) -> Edges:
+        """What interactions need to know of the edges."""
         distances = torch.linalg.vector_norm(vectors, dim=1)
-        unit = vectors / distances[:, None]
+        harmonics = spherical_harmonics(self.lmax, vectors / distances[:, None], executor=self.executor)
+        basis = None
+        if with_basis:
+            bonds = 0.5 * self._bond_lengths(batch, distances) if self.agnesi else None
+            basis = self.radial_basis(distances, bonds)
+        indices = {"senders": batch.sender_index, "receivers": batch.receiver_index}
+        return Edges(distances, harmonics, basis, indices)
+
+    def radial_basis(self, distances: Tensor, bond_lengths: Tensor | None = None) -> Tensor:
+        """Bessel functions under the cutoff, `[n_edges, bessel_functions]`; `bond_lengths` for the Agnesi transform."""
         envelope = polynomial_cutoff(distances, self.cutoff, self.cutoff_power)
-        transformed = agnesi(distances, 0.5 * self._bond_lengths(batch, distances)) if self.agnesi else distances
-        basis = bessel(transformed, self.bessel_frequencies.to(distances.dtype), self.cutoff) * envelope[:, None]
-        harmonics = spherical_harmonics(self.lmax, unit, executor=self.executor)
-        return distances, Edges(
-            harmonics, basis, {"senders": batch.sender_index, "receivers": batch.receiver_index}
-        )
+        transformed = distances if bond_lengths is None else agnesi(distances, bond_lengths)
+        return bessel(transformed, self.bessel_frequencies.to(distances.dtype), self.cutoff) * envelope[:, None]
 
     def _repulsion(self, batch: AtomsBatch, distances: Tensor) -> Tensor:
         zero = distances.new_zeros(batch.n_atoms)

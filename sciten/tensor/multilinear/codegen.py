@@ -141,6 +141,9 @@ class Kernel:
         scattered: whether results are added to rows that several batch elements share.
         channels: number of channels, a constant of the generated code.
         double: float64 instead of float32.
+        interpolated: whether argument 0 is a table of knots, interpolated at a position that comes as one more
+            argument; it is then made in the first-level cache, batch element by batch element.
+        consumed: the result that is the gradient of argument 0, handed on as the gradient of the position.
     """
 
     map_: Multilinear
@@ -148,6 +151,8 @@ class Kernel:
     scattered: bool
     channels: int
     double: bool
+    interpolated: bool = False
+    consumed: int | None = None
 
     @property
     def width(self) -> int:
@@ -173,14 +178,29 @@ class Kernel:
             channels=self.channels,
             scattered=int(self.scattered),
             n_results=len(self.results),
-            sizes=", ".join(str(self._row_size(r)) for r in self.results),
+            sizes=", ".join("1" if r == self.consumed else str(self._row_size(r)) for r in self.results),
             pointers="\n      ".join(self._pointer(a) for a in used),
-            outputs="\n      ".join(f"T* r{r} = out[{i}];" for i, r in enumerate(self.results)),
+            outputs="\n      ".join(self._output(i, r) for i, r in enumerate(self.results)),
             scalars="\n      ".join(body.scalar_lines + scalar_stores),
             before="\n      ".join(before),
             loop=self._loop(body.lines),
-            after="\n      ".join(after),
+            after="\n      ".join(after + self._consume()),
+            interpolation=_INTERPOLATION.format(size=self._table_row()) if self.interpolated else "",
         )
+
+    def _table_row(self) -> int:
+        return self.map_.arguments[0].components * self.channels
+
+    def _output(self, position: int, result: int) -> str:
+        if result == self.consumed:
+            return f"T r{result}[{self._table_row()}];"
+        return f"T* r{result} = out[{position}];"
+
+    def _consume(self) -> list[str]:
+        if self.consumed not in self.results:
+            return []
+        position = self.results.index(self.consumed)
+        return [f"out[{position}][0] = slope(arguments[0], last_knot, arguments[{len(self.map_.arguments)}][b], r{self.consumed});"]
 
     def _loop(self, lines: list[str]) -> str:
         if not lines:
@@ -195,6 +215,8 @@ class Kernel:
     def _pointer(self, argument: int) -> str:
         operand = self.map_.arguments[argument]
         size = operand.components * (self.channels if operand.channels else 1)
+        if argument == 0 and self.interpolated:
+            return f"T a0[{size}]; interpolate(arguments[0], last_knot, arguments[{len(self.map_.arguments)}][b], a0);"
         row = "0" if operand.shared else f"rows[{argument}][b]" if operand.index is not None else "b"
         lines = [f"const T* a{argument} = arguments[{argument}] + {row} * {size};"]
         if not operand.channels:
@@ -280,6 +302,32 @@ def _cost(vector: dict[int, list[_Summand]], inner: frozenset[str]) -> int:
     return cost
 
 
+# Cubic Hermite interpolation between knots that hold values and slopes: [knot][value, slope][component][channel].
+_INTERPOLATION = """\
+static inline const T* knot(const T* table, long last, T position, T* t) {{
+  // Beyond the ends the last interval is extended; NaN must not become an address.
+  const long k = position >= 0 ? (position < last ? (long)position : last) : 0;
+  *t = position - k;
+  return table + k * {size} * 2;
+}}
+static inline void interpolate(const T* table, long last, T position, T* value) {{
+  T t;
+  const T* p = knot(table, last, position, &t);
+  const T s = 1 - t, a = s * s * (1 + 2 * t), b = s * s * t, c = t * t * (3 - 2 * t), d = -t * t * s;
+  for (long i = 0; i < {size}; i += W)
+    store(value + i, a * load(p + i) + b * load(p + {size} + i) + c * load(p + 2 * {size} + i) + d * load(p + 3 * {size} + i));
+}}
+static inline T slope(const T* table, long last, T position, const T* gradient) {{
+  T t;
+  const T* p = knot(table, last, position, &t);
+  const T s = 1 - t, c = 6 * t * s, b = s * (1 - 3 * t), d = t * (3 * t - 2);
+  V total = {{}};
+  for (long i = 0; i < {size}; i += W)
+    total += load(gradient + i) * (c * (load(p + 2 * {size} + i) - load(p + i)) + b * load(p + {size} + i) + d * load(p + 3 * {size} + i));
+  return sum(total);
+}}
+"""
+
 _TEMPLATE = """\
 #include <cstring>
 typedef {type} T;
@@ -290,11 +338,11 @@ static inline void store(T* p, V v) {{ *(V*)p = v; }}
 static inline T sum(V v) {{ T total = 0; for (int i = 0; i < W; ++i) total += v[i]; return total; }}
 template <class X> static inline X splat(T s) {{ return X{{}} + s; }}
 static const long sizes[] = {{{sizes}}};
-
+{interpolation}
 // Batch elements first..last (in the order that sorts the scattered rows). A row that the previous chunk ends with
 // is added up in `side` and joined afterwards, so that no two threads write to the same place.
 static void chunk(long first, long last, const T* const* arguments, const long* const* rows, T* const* results,
-                  const long* order, const long* scatter, T* const* side) {{
+                  const long* order, const long* scatter, T* const* side, long last_knot) {{
   const long shared_row = {scattered} && first > 0 ? scatter[order ? order[first - 1] : first - 1] : -1;
   for (long n = first; n < last; ++n) {{
       const long b = order ? order[n] : n;
@@ -312,12 +360,12 @@ static void chunk(long first, long last, const T* const* arguments, const long* 
 }}
 
 extern "C" void run(long batch, long threads, const T* const* arguments, const long* const* rows, T* const* results,
-                    const long* order, const long* scatter, T* const* sides) {{
+                    const long* order, const long* scatter, T* const* sides, long last_knot) {{
   #pragma omp parallel for num_threads(threads) schedule(static, 1) if (threads > 1)
   for (long t = 0; t < threads; ++t) {{
     const long first = batch * t / threads, last = batch * (t + 1) / threads;
     if (first < last)
-      chunk(first, last, arguments, rows, results, order, scatter, sides + t * {n_results});
+      chunk(first, last, arguments, rows, results, order, scatter, sides + t * {n_results}, last_knot);
   }}
   if (!{scattered}) return;
   for (long t = 1; t < threads; ++t) {{

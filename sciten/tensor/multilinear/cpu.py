@@ -3,6 +3,7 @@
 import ctypes
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from sciten.tensor.multilinear.codegen import Kernel
 from sciten.tensor.multilinear.compiler import compiler, load
-from sciten.tensor.multilinear.description import Multilinear, Operand
+from sciten.tensor.multilinear.description import Multilinear
 from sciten.tensor.multilinear.index import Index
 
 
@@ -34,51 +35,91 @@ class Cpu:
         self, map_: Multilinear, arguments: Sequence[Tensor], indices: Mapping[str, Index], batch: int, channels: int
     ) -> tuple[Tensor, ...]:
         """Results of the map; deterministic for a given number of threads."""
-        double = arguments[0].dtype == torch.float64
-        values = [argument.contiguous() for argument in arguments]
-        results: dict[int, Tensor] = {}
-        for destination, members in _by_destination(map_).items():
-            results |= self._run_group(map_, destination, members, values, indices, batch, channels, double)
-        return tuple(results[r] for r in range(len(map_.results)))
+        return _Run(map_, [a.contiguous() for a in arguments], indices, batch, channels).results()
 
-    def _run_group(
+    def run_interpolated(
         self,
         map_: Multilinear,
-        destination: str | None,
-        members: tuple[int, ...],
-        values: list[Tensor],
+        table: Tensor,
+        position: Tensor,
+        others: Sequence[Tensor],
         indices: Mapping[str, Index],
-        batch: int,
-        channels: int,
-        double: bool,
-    ) -> dict[int, Tensor]:
-        scattered = destination is not None
-        results = {r: _allocate(map_, r, values[0], indices, batch, channels) for r in members}
-        if batch == 0:
+        *,
+        consumed: int | None = None,
+    ) -> tuple[Tensor, ...]:
+        """As `run`, with argument 0 interpolated from a table (see `Table` in `interpolation`), never written to memory.
+
+        `consumed` names the result that is the gradient of argument 0: in its place comes the gradient of
+        `position`, `[batch, 1]`.
+        """
+        arguments = [a.contiguous() for a in (table, *others)]
+        run = _Run(map_, arguments, indices, len(position), table.shape[-1], position.contiguous(), consumed)
+        return run.results()
+
+
+@dataclass
+class _Run:
+    map_: Multilinear
+    arguments: list[Tensor]
+    indices: Mapping[str, Index]
+    batch: int
+    channels: int
+    position: Tensor | None = None
+    consumed: int | None = None
+
+    def results(self) -> tuple[Tensor, ...]:
+        found: dict[int, Tensor] = {}
+        for destination, members in _by_destination(self.map_).items():
+            found |= self._group(destination, members)
+        return tuple(found[r] for r in range(len(self.map_.results)))
+
+    def _group(self, destination: str | None, members: tuple[int, ...]) -> dict[int, Tensor]:
+        results = {r: self._allocate(r) for r in members}
+        if self.batch == 0:
             return {r: tensor.zero_() for r, tensor in results.items()}
+        scattered = destination is not None
         # A thread should have work for longer than it takes to wake it.
-        threads = max(1, min(torch.get_num_threads(), map_.operations(batch, channels) // 20000, batch))
+        work = self.map_.operations(self.batch, self.channels) // 20000
+        threads = max(1, min(torch.get_num_threads(), work, self.batch))
         index = None
-        if scattered:
-            index = indices[destination] if destination else Index(torch.zeros(batch, dtype=torch.int64), 1)
+        if destination is not None:
+            zero_rows = Index(torch.zeros(self.batch, dtype=torch.int64), 1)
+            index = self.indices[destination] if destination else zero_rows
         order = index.order if index is not None else None
-        rows = [indices[o.index].rows if o.index is not None else None for o in map_.arguments]
-        sides = [
-            torch.zeros(_row_size(map_.results[r], channels) if scattered else 0, dtype=values[0].dtype)
-            for _ in range(threads)
-            for r in members
-        ]
-        _function(Kernel(map_, members, scattered, channels, double))(
-            ctypes.c_long(batch),
+        rows = [self.indices[o.index].rows if o.index is not None else None for o in self.map_.arguments]
+        sides = [torch.zeros_like(results[r][:1]) if scattered else None for _ in range(threads) for r in members]
+        kernel = Kernel(
+            self.map_,
+            members,
+            scattered,
+            self.channels,
+            self.arguments[0].dtype == torch.float64,
+            self.position is not None,
+            self.consumed,
+        )
+        extra = [] if self.position is None else [self.position]
+        _function(kernel)(
+            ctypes.c_long(self.batch),
             ctypes.c_long(threads),
-            _pointers(values),
+            _pointers([*self.arguments, *extra]),
             _pointers(rows),
             _pointers(list(results.values())),
             ctypes.c_void_p(order.data_ptr() if order is not None else None),
             ctypes.c_void_p(index.rows.data_ptr() if index is not None else None),
             _pointers(sides),
+            ctypes.c_long(len(self.arguments[0]) - 3 if self.position is not None else 0),
         )
-        return results
+        return {r: t[0] if self.map_.results[r].shared else t for r, t in results.items()}
+
+    def _allocate(self, result: int) -> Tensor:
+        operand = self.map_.results[result]
+        rows = 1 if operand.shared else self.indices[operand.index].size if operand.index else self.batch
+        like = self.arguments[0]
+        if result == self.consumed:
+            return like.new_empty(rows, 1)
+        shape = [rows, operand.components, *([self.channels] if operand.channels else [])]
+        added = operand.shared or operand.index is not None
+        return like.new_zeros(shape) if added or not _complete(self.map_, result) else like.new_empty(shape)
 
 
 def _by_destination(map_: Multilinear) -> dict[str | None, tuple[int, ...]]:
@@ -88,20 +129,6 @@ def _by_destination(map_: Multilinear) -> dict[str | None, tuple[int, ...]]:
         destination = "" if operand.shared else operand.index
         groups[destination] = (*groups.get(destination, ()), r)
     return groups
-
-
-def _row_size(operand: Operand, channels: int) -> int:
-    return operand.components * (channels if operand.channels else 1)
-
-
-def _allocate(
-    map_: Multilinear, result: int, like: Tensor, indices: Mapping[str, Index], batch: int, channels: int
-) -> Tensor:
-    operand = map_.results[result]
-    rows = [] if operand.shared else [indices[operand.index].size if operand.index else batch]
-    shape = [*rows, operand.components, *([channels] if operand.channels else [])]
-    added = operand.shared or operand.index is not None
-    return like.new_zeros(shape) if added or not _complete(map_, result) else like.new_empty(shape)
 
 
 @lru_cache(maxsize=4096)

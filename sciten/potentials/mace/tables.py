@@ -1,0 +1,52 @@
+"""The radial networks of a MACE model as tables, made at the first evaluation with fixed weights."""
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sciten.tensor.multilinear.interpolation import Table
+
+if TYPE_CHECKING:
+    from sciten.potentials.mace.model import MACE
+
+#: Relative to the largest path weight, and to its steepest slope: on a level with float32 rounding in the network.
+TOLERANCE = 1e-6
+SLOPE_TOLERANCE = 1e-5
+
+
+class RadialTables:
+    """Tables of one model's path weights over distance, made anew whenever a weight has changed."""
+
+    def __init__(self) -> None:
+        self._made_for: Any = None
+        self._tables: list[Table] = []
+
+    def of(self, model: "MACE") -> list[Table]:
+        """One table for each layer, on the model's device and in its dtype.
+
+        Their errors are at most `TOLERANCE` and `SLOPE_TOLERANCE` unless the networks are extremely steep; what was
+        reached stands in each table's `error` and `slope_error`.
+        """
+        weights = [p for interaction in model.interactions for p in interaction.radial.parameters()]
+        # In-place updates count up the version, replacing a tensor changes its address.
+        state = [(p.data_ptr(), p._version, p.dtype, p.device) for p in weights]
+        if state != self._made_for:
+            with torch.no_grad():
+                exact = copy.deepcopy(model.interactions).double().cpu()
+            self._tables = [
+                Table.of(
+                    lambda r, layer=layer: layer.path_weights(model.radial_basis(r)),
+                    model.cutoff,
+                    tolerance=TOLERANCE,
+                    slope_tolerance=SLOPE_TOLERANCE,
+                ).to(model.device, model.dtype)
+                for layer in exact.requires_grad_(False)
+            ]
+            self._made_for = state
+        return self._tables
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "RadialTables":
+        return RadialTables()  # a copy of a model has weights of its own
+
