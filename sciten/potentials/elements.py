@@ -1,5 +1,6 @@
 """Restricting a model to the elements that a dataset has, for fine-tuning large models on small chemistry."""
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -29,7 +30,7 @@ def select_elements(model: MACE, elements: Sequence[int]) -> MACE:
 
 
 def _select(name: str, value: Tensor, positions: Tensor, n_elements: int) -> Tensor:
-    if name == "isolated_atom_energies" or name.startswith("products.") and ".weight_" in name and "linear" not in name:
+    if name == "isolated_atom_energies" or re.fullmatch(r"products\.\d+\.weight_\d+_\d+", name):
         return value[positions]
     # One-hot elements enter with the factor 1/sqrt(n_elements), which changes with their number.
     factor = (len(positions) / n_elements) ** 0.5

@@ -40,7 +40,7 @@ class DegreeLinear(nn.Module):
             stop = start + (2 * l + 1) * (width // channels)
             block = features[:, start:stop].reshape(-1, width)
             weight = getattr(self, f"weight_{l}")
-            outputs.append((block @ (weight / sqrt(width))).view(features.shape[0], 2 * l + 1, -1))
+            outputs.append((block @ (weight / sqrt(width))).view(features.shape[0], 2 * l + 1, weight.shape[1]))
             start = stop
         return torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]
 

@@ -1,8 +1,9 @@
 """The symmetric contraction of MACE: all O(3)-equivariant polynomials of the features of one atom, up to a degree.
 
-Batatia et al., MACE (NeurIPS 2022), eqs. 10-11. The many-body basis is that of mace-torch (one weight for each way
-of coupling the factors one after the other), so that weights carry over; many of these couplings coincide after
-symmetrisation, which costs nothing here: weights are folded into one coefficient per monomial before atoms are touched.
+Batatia et al., MACE (NeurIPS 2022), eqs. 10-11. The full many-body basis is that of mace-torch: one weight for each way
+of coupling the factors one after the other. Many of these couplings coincide after symmetrisation; the reduced basis
+keeps a linearly independent set. Either costs the same here: weights are folded into one coefficient per monomial
+before atoms are touched.
 """
 
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ class Coupling:
         monomials: the products of features that occur, as ascending component numbers.
         orders: for each row of `coefficients`, the position of its monomial and its order m of the result.
         coefficients: `[n_rows, n_paths]`.
-        chains: for each path the triples (l_out, l_left, l_right) of its successive couplings.
+        chains: for each path of the full basis the triples (l_out, l_left, l_right) of its successive couplings.
     """
 
     monomials: tuple[tuple[int, ...], ...]
@@ -53,8 +54,11 @@ def _sign_in_e3nn_04(l1: int, l2: int, l3: int) -> int:
 
 
 @lru_cache(maxsize=None)
-def coupling(lmax: int, degree: int, correlation: int) -> Coupling:
-    """The couplings of `correlation` copies of features of degrees 0..lmax into `degree`, in mace-torch's order."""
+def coupling(lmax: int, degree: int, correlation: int, *, reduced: bool = False) -> Coupling:
+    """The couplings of `correlation` copies of features of degrees 0..lmax into `degree`, in mace-torch's order.
+
+    With `reduced`, a basis of their span, orthogonal as symmetric tensors, each of squared norm 2 degree + 1.
+    """
     # mace-torch keeps only natural-parity intermediates for four factors, to bound the number of paths.
     natural = correlation == 4
     chosen = [
@@ -62,7 +66,17 @@ def coupling(lmax: int, degree: int, correlation: int) -> Coupling:
         for path in _sequential_couplings(lmax, correlation, natural, only=degree)
         if path.l == degree and path.parity == (-1) ** degree
     ]
-    return _symmetrise([tensor for tensor, _ in chosen], tuple(chain for _, chain in chosen), lmax, correlation)
+    full = _symmetrise([tensor for tensor, _ in chosen], tuple(chain for _, chain in chosen), lmax, correlation)
+    return _independent(full, 2 * degree + 1) if reduced else full
+
+
+def _independent(full: Coupling, norm: int) -> Coupling:
+    # A monomial's coefficient is shared by the entries of the symmetric tensor that it stands for.
+    entries = np.array([len(set(permutations(full.monomials[monomial]))) for monomial, _ in full.orders])[:, None]
+    vectors, values, _ = np.linalg.svd(full.coefficients / np.sqrt(entries), full_matrices=False)
+    kept = vectors[:, values > 1e-8 * values[0]]
+    kept *= np.sign(kept[np.abs(kept).argmax(axis=0), range(kept.shape[1])])
+    return Coupling(full.monomials, full.orders, kept * np.sqrt(entries * norm), ())
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +126,7 @@ def _symmetrise(
     rows: list[NDArray[np.float64]] = []
     for indices in combinations_with_replacement(range((lmax + 1) ** 2), correlation):
         block = sum(stacked[(slice(None), *order)] for order in sorted(set(permutations(indices))))
-        occurring = np.flatnonzero(np.abs(block).max(axis=1) > 1e-10)
+        occurring = np.flatnonzero(np.abs(block).max(axis=1) > 1e-6)
         if len(occurring):
             orders += [(len(monomials), int(m)) for m in occurring]
             rows += [block[m] for m in occurring]

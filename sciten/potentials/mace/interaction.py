@@ -63,6 +63,7 @@ class Interaction(nn.Module):
         self.map = convolution_map(degree_in, lmax, lmax)
         paths = convolution_paths(degree_in, lmax, lmax)
         self.n_paths = len(paths)
+        self.channels = channels
         into = {l: len(paths_into(paths, l)) * channels for l in range(lmax + 1)}
         options = {"generator": generator, "dtype": dtype}
         self.linear_up = DegreeLinear({l: channels for l in range(degree_in + 1)}, channels, **options)
@@ -100,7 +101,7 @@ class Interaction(nn.Module):
 
     def path_weights(self, basis: Tensor) -> Tensor:
         """The weight of each path and channel on each edge, `[n_edges, n_paths, channels]`."""
-        return self.radial(basis).view(len(basis), self.n_paths, -1)
+        return self.radial(basis).view(len(basis), self.n_paths, self.channels)
 
     def neighbors(self, edges: Edges) -> Tensor | float:
         """What messages are divided by: the average neighbour count, or one plus the density at each atom."""

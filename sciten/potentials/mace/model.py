@@ -63,6 +63,8 @@ class MACE(Potential):
         channels: features per degree.
         hidden_lmax: highest degree of the node features between layers (MACE's "L").
         correlation: factors in the many-body product (body order minus one).
+        reduced_basis: whether the product's couplings are a linearly independent set (mace-torch's choice where
+            cuequivariance is installed) instead of all of them; the same functions with fewer weights.
         layers: message-passing steps.
         bessel_functions: size of the radial basis.
         cutoff_power: exponent of the polynomial cutoff.
@@ -95,6 +97,7 @@ class MACE(Potential):
         channels: int = 64,
         hidden_lmax: int = 1,
         correlation: int = 3,
+        reduced_basis: bool = False,
         layers: int = 2,
         bessel_functions: int = 8,
         cutoff_power: int = 5,
@@ -124,6 +127,7 @@ class MACE(Potential):
             "channels": channels,
             "hidden_lmax": hidden_lmax,
             "correlation": correlation,
+            "reduced_basis": reduced_basis,
             "layers": layers,
             "bessel_functions": bessel_functions,
             "cutoff_power": cutoff_power,
@@ -180,7 +184,15 @@ class MACE(Potential):
                 )
             )
             self.products.append(
-                ManyBodyProduct(lmax, degree_out, correlation, channels=channels, n_elements=len(elements), **options)
+                ManyBodyProduct(
+                    lmax,
+                    degree_out,
+                    correlation,
+                    channels=channels,
+                    n_elements=len(elements),
+                    reduced=reduced_basis,
+                    **options,
+                )
             )
             last = t == layers - 1
             self.readouts.append(

@@ -15,6 +15,9 @@ class ManyBodyProduct(nn.Module):
 
     Weights are `weight_{L}_{nu}`, `[n_elements, n_paths, channels]` for output degree L and nu factors. They are folded
     with the coupling coefficients into one number per monomial, element and channel before any atom is touched.
+
+    With `reduced`, the basis is a linearly independent one. As there is no canonical choice of it, its coefficients
+    `coupling_{L}_{nu}`, `[n_rows, n_paths]`, belong to the model's state; rows are those of `coupling(...)`.
     """
 
     def __init__(
@@ -25,19 +28,21 @@ class ManyBodyProduct(nn.Module):
         *,
         channels: int,
         n_elements: int,
+        reduced: bool,
         generator: torch.Generator,
         dtype: torch.dtype,
     ) -> None:
         super().__init__()
         degrees = tuple(range(degree_out + 1))
+        self.reduced = reduced
         self.map = contraction_map(lmax, degrees, correlation)
         self.blocks = tuple((degree, count) for degree in degrees for count in range(correlation, 0, -1))
         for degree, count in self.blocks:
-            coefficients = torch.tensor(coupling(lmax, degree, count).coefficients)
+            coefficients = torch.tensor(coupling(lmax, degree, count, reduced=reduced).coefficients)
             paths = coefficients.shape[1]
             weight = torch.randn(n_elements, paths, channels, generator=generator, dtype=torch.float64) / paths
             self.register_parameter(f"weight_{degree}_{count}", nn.Parameter(weight.to(dtype)))
-            self.register_buffer(f"coupling_{degree}_{count}", coefficients.to(dtype), persistent=False)
+            self.register_buffer(f"coupling_{degree}_{count}", coefficients.to(dtype), persistent=reduced)
         self.linear = DegreeLinear({l: channels for l in degrees}, channels, generator=generator, dtype=dtype)
 
     def coefficients(self, elements: Tensor) -> Tensor:
@@ -49,7 +54,12 @@ class ManyBodyProduct(nn.Module):
         return torch.cat(folded, dim=1)
 
     def signs_from_e3nn_04(self) -> dict[str, Tensor]:
-        """For each weight the signs `[n_paths, 1]` that turn one made with e3nn 0.4's couplings into ours."""
+        """For each weight the signs `[n_paths, 1]` that turn one made with e3nn 0.4's couplings into ours.
+
+        A reduced basis is stored with its weights, so that there is nothing to turn.
+        """
+        if self.reduced:
+            return {}
         lmax = isqrt(self.map.arguments[1].components) - 1
         return {
             f"weight_{degree}_{count}": torch.tensor(coupling(lmax, degree, count).signs_from_e3nn_04())[:, None]

@@ -75,33 +75,33 @@ class _Run:
 
     def _group(self, destination: str | None, members: tuple[int, ...]) -> dict[int, Tensor]:
         results = {r: self._allocate(r) for r in members}
-        if self.batch == 0:
-            return {r: tensor.zero_() for r, tensor in results.items()}
-        scattered = destination is not None
+        if self.batch:
+            self._launch(destination, results)
+        return {r: t[0] if self.map_.results[r].shared else t for r, t in results.items()}
+
+    def _launch(self, destination: str | None, results: dict[int, Tensor]) -> None:
         # A thread should have work for longer than it takes to wake it.
         work = self.map_.operations(self.batch, self.channels) // 20000
         threads = max(1, min(torch.get_num_threads(), work, self.batch))
         index = None
         if destination is not None:
-            zero_rows = Index(torch.zeros(self.batch, dtype=torch.int64), 1)
-            index = self.indices[destination] if destination else zero_rows
+            index = self.indices[destination] if destination else _one_row(self.batch)
         order = index.order if index is not None else None
         rows = [self.indices[o.index].rows if o.index is not None else None for o in self.map_.arguments]
-        sides = [torch.zeros_like(results[r][:1]) if scattered else None for _ in range(threads) for r in members]
+        sides = [torch.zeros_like(t[:1]) if index is not None else None for _ in range(threads) for t in results.values()]
         kernel = Kernel(
             self.map_,
-            members,
-            scattered,
+            tuple(results),
+            index is not None,
             self.channels,
             self.arguments[0].dtype == torch.float64,
             self.position is not None,
             self.consumed,
         )
-        extra = [] if self.position is None else [self.position]
         _function(kernel)(
             ctypes.c_long(self.batch),
             ctypes.c_long(threads),
-            _pointers([*self.arguments, *extra]),
+            _pointers([*self.arguments, self.position]),
             _pointers(rows),
             _pointers(list(results.values())),
             ctypes.c_void_p(order.data_ptr() if order is not None else None),
@@ -109,7 +109,6 @@ class _Run:
             _pointers(sides),
             ctypes.c_long(len(self.arguments[0]) - 3 if self.position is not None else 0),
         )
-        return {r: t[0] if self.map_.results[r].shared else t for r, t in results.items()}
 
     def _allocate(self, result: int) -> Tensor:
         operand = self.map_.results[result]
@@ -120,6 +119,10 @@ class _Run:
         shape = [rows, operand.components, *([self.channels] if operand.channels else [])]
         added = operand.shared or operand.index is not None
         return like.new_zeros(shape) if added or not _complete(self.map_, result) else like.new_empty(shape)
+
+
+def _one_row(batch: int) -> Index:
+    return Index(torch.zeros(batch, dtype=torch.int64), 1)
 
 
 def _by_destination(map_: Multilinear) -> dict[str | None, tuple[int, ...]]:
