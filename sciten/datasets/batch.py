@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -88,7 +89,7 @@ class AtomsBatch:
 
     def to(self, device: torch.device | str) -> "AtomsBatch":
         """The same batch with every tensor on `device`."""
-        moved = {
+        moved: dict[str, Any] = {
             entry.name: value.to(device)
             for entry in dataclasses.fields(self)
             if isinstance(value := getattr(self, entry.name), Tensor)

@@ -1,0 +1,26 @@
+"""Files and batches: structures in HDF5, read lazily, and the graphs that models take."""
+
+from sciten.datasets.batch import AtomsBatch
+from sciten.datasets.census import Census, Statistics
+from sciten.datasets.dataset import AtomsDataset
+from sciten.datasets.graphs import batch_from_ase, batch_from_structures, collate, neighbor_list
+from sciten.datasets.importing import import_structures
+from sciten.datasets.structure import LabelKeys, Structure
+from sciten.datasets.writer import AtomsWriter, Source, write_structures
+
+__all__ = [
+    "AtomsBatch",
+    "AtomsDataset",
+    "AtomsWriter",
+    "Census",
+    "LabelKeys",
+    "Source",
+    "Statistics",
+    "Structure",
+    "batch_from_ase",
+    "batch_from_structures",
+    "collate",
+    "import_structures",
+    "neighbor_list",
+    "write_structures",
+]

@@ -1,0 +1,71 @@
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from typer.testing import CliRunner
+
+from sciten.cli.data import app
+from sciten.datasets import AtomsDataset
+from sciten.errors import ConfigError, DataError
+from sciten.files import sha256
+
+
+@pytest.fixture
+def files(tmp_path):
+    frames = []
+    for i in range(3):
+        atoms = Atoms("OH2", positions=[[0, 0, 0], [0.96 + 0.01 * i, 0, 0], [-0.24, 0.93, 0]])
+        atoms.calc = SinglePointCalculator(atoms, energy=-2081.0 - i, forces=np.full((3, 3), 0.1 * i))
+        atoms.info["config_type"] = "water"
+        frames.append(atoms)
+    frames[2].calc.results.pop("energy")
+    ase.io.write(tmp_path / "water.xyz", frames)
+    oxygen = Atoms("O")
+    oxygen.calc = SinglePointCalculator(oxygen, energy=-2043.0)
+    ase.io.write(tmp_path / "oxygen.xyz", oxygen)
+    return tmp_path
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def test_import_prints_the_census_and_info_prints_it_again(files):
+    output = files / "out.h5"
+    done = run(
+        "import", files / "water.xyz", output, "--isolated-atoms", files / "oxygen.xyz", "--licence", "MIT"
+    )
+    assert done.exit_code == 0
+    census = str(AtomsDataset(output).census())
+    assert census in done.stdout and f"written: {output}" in done.stdout
+    assert "isolated atoms: O -2043.000000 eV" in census and "1 of 3 frames carry no energy" in census
+    told = run("info", output)
+    assert told.exit_code == 0 and census in told.stdout
+    for text in (
+        f"from water.xyz, sha256 {sha256(files / 'water.xyz')}",
+        "licence: MIT",
+        "4 frames, 10 atoms",
+    ):
+        assert text in told.stdout
+
+
+def test_options_reach_the_import(files):
+    done = run("import", files / "water.xyz", files / "out.h5", "--config-type", "mine", "--energy-key", "E")
+    assert "warning: the key 'E' was found in no frame" in done.stdout
+    dataset = AtomsDataset(files / "out.h5")
+    assert set(dataset.config_types) == {"mine"} and not dataset.has_label("energy").any()
+
+
+def test_several_inputs(files):
+    run("import", files / "water.xyz", files / "water.xyz", files / "out.h5")
+    assert len(AtomsDataset(files / "out.h5")) == 6
+
+
+def test_mistakes_are_errors_of_sciten(files):
+    with pytest.raises(ConfigError, match="expected INPUT"):
+        run("import", files / "water.xyz")
+    with pytest.raises(ConfigError, match="the output comes last"):
+        run("import", files / "out.h5", files / "water.xyz")
+    with pytest.raises(DataError, match="not an HDF5 file"):
+        run("info", files / "water.xyz")
