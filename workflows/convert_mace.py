@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
-from itertools import permutations
+from itertools import combinations_with_replacement, permutations
 from math import factorial
 from pathlib import Path
 from typing import Any
@@ -118,15 +119,16 @@ def convert(model: Any) -> Converted:
     channels, layers = arguments["channels"], arguments["layers"]
     result = {"embedding.weight": weights.take("node_embedding.linear.weight", elements, channels)}
     basis = set()
+    arguments["reduced_basis"] = has_reduced_basis(model, arguments["lmax"])
     for t in range(layers):
         degree_in = arguments["hidden_lmax"] if t else 0
         degree_out = arguments["hidden_lmax"] if t < layers - 1 else 0
         result |= interaction_weights(weights, arguments, t, degree_in, degree_out)
         for degree in range(degree_out + 1):
             contraction = model.products[t].symmetric_contractions.contractions[degree]
-            for count, weight, how in product_weights(weights, arguments, contraction, t, degree):
-                result[f"products.{t}.weight_{degree}_{count}"] = weight
-                basis.add(how)
+            found, how = product_weights(weights, arguments, contraction, t, degree)
+            result |= found
+            basis |= how
         square = dict.fromkeys(range(degree_out + 1), (channels, channels))
         for degree, weight in weights.degrees(f"products.{t}.linear.weight", square).items():
             result[f"products.{t}.linear.weight_{degree}"] = weight
@@ -196,7 +198,7 @@ def by_element(name: str, weight: Tensor, order: np.ndarray) -> Tensor:
     index = torch.as_tensor(order, device=weight.device)
     if ".skip." in name:
         return weight.index_select(1, index)
-    if name == "embedding.weight" or (name.startswith("products.") and ".linear." not in name):
+    if name == "embedding.weight" or re.fullmatch(r"products\.\d+\.weight_\d+_\d+", name):
         return weight.index_select(0, index)
     return weight
 
@@ -204,46 +206,72 @@ def by_element(name: str, weight: Tensor, order: np.ndarray) -> Tensor:
 # The many-body product: its weights have a meaning only with mace-torch's coupling tensors ("U matrices").
 
 
+def has_reduced_basis(model: Any, lmax: int) -> bool:
+    """Whether the products use cuequivariance's linearly independent coupling tensors instead of all of e3nn's."""
+    return any(
+        contraction.U_tensors(count).shape[-1] != coupling_tensors(lmax, degree, count).shape[-1]
+        for product in model.products
+        for degree, contraction in enumerate(product.symmetric_contractions.contractions)
+        for count in range(1, contraction.correlation + 1)
+    )
+
+
 def product_weights(
     weights: Weights, arguments: Mapping[str, Any], contraction: Any, t: int, degree: int
-) -> list[tuple[int, Tensor, str]]:
-    """For each number of factors: it, the weight in e3nn's complete basis, and how that was obtained."""
+) -> tuple[dict[str, Tensor], set[str]]:
+    """Weights of one contraction, with a reduced basis also its coupling coefficients, and how they were obtained."""
     channels, lmax, elements = arguments["channels"], arguments["lmax"], len(arguments["elements"])
     prefix = f"products.{t}.symmetric_contractions.contractions.{degree}"
-    result = []
+    result, basis = {}, set()
     for count in range(contraction.correlation, 0, -1):
-        own = contraction.U_tensors(count).detach()
+        own = contraction.U_tensors(count).detach().double().cpu()
         below = contraction.correlation - count
         place = f"weights.{below - 1}" if below else "weights_max"
         weight = weights.take(f"{prefix}.{place}", elements, own.shape[-1], channels)
-        result.append((count, *to_complete_basis(weight, own, lmax, degree)))
-    return result
+        if arguments["reduced_basis"]:
+            how = "reduced"
+            result[f"products.{t}.coupling_{degree}_{count}"] = monomial_coefficients(own, lmax, degree, count)
+        else:
+            weight, how = in_complete_basis(weight, own, lmax, degree, count)
+        result[f"products.{t}.weight_{degree}_{count}"] = weight
+        basis.add(how)
+    return result, basis
 
 
-def to_complete_basis(weight: Tensor, own: Tensor, lmax: int, degree: int) -> tuple[Tensor, str]:
-    """Weights `[elements, paths, channels]` for the coupling tensors `own` as weights for e3nn's own.
-
-    Models made where cuequivariance is installed use a smaller basis of the same symmetric tensors. A product
-    sees only their symmetric part, so the change of basis is a least-squares problem between symmetric parts.
-    """
-    count = own.ndim - 1 - (degree > 0)
+def in_complete_basis(weight: Tensor, own: Tensor, lmax: int, degree: int, count: int) -> tuple[Tensor, str]:
+    """Weights `[elements, paths, channels]` for the coupling tensors `own` as weights for the installed e3nn's."""
     full = coupling_tensors(lmax, degree, count)
-    own = own.double().cpu()
-    if own.shape == full.shape:
-        if torch.allclose(own, full, atol=ROUNDING, rtol=0):
-            return weight, "complete"
-        signs = torch.sign((own * full).flatten(0, -2).sum(0))
-        if torch.allclose(own, signs * full, atol=ROUNDING, rtol=0):  # made with the other version of e3nn
-            return weight * signs.to(weight)[:, None], "complete but for signs"
-    target = symmetric_part(own, count, degree > 0).flatten(0, -2).numpy()
-    matrix = symmetric_part(full, count, degree > 0).flatten(0, -2).numpy()
-    change = np.linalg.lstsq(matrix, target, rcond=1e-10)[0]
-    error = np.abs(matrix @ change - target).max()
+    if torch.allclose(own, full, atol=ROUNDING, rtol=0):
+        return weight, "complete"
+    signs = torch.sign((own * full).flatten(0, -2).sum(0))
+    # They may have been made with the other version of e3nn.
+    same = torch.allclose(own, signs * full, atol=ROUNDING, rtol=0)
+    require(same, f"the product of {count} factors to degree {degree} has foreign coupling tensors")
+    return weight * signs.to(weight)[:, None], "complete, signs changed"
+
+
+def monomial_coefficients(own: Tensor, lmax: int, degree: int, count: int) -> Tensor:
+    """The coefficient of each monomial in each order of the result, `[rows, paths]`.
+
+    A row is a monomial (ascending component numbers, in lexicographic order) and an order m for which some path
+    of e3nn's complete basis has a coefficient: all terms that symmetry allows.
+    """
+    shape = (2 * degree + 1, *[(lmax + 1) ** 2] * count, -1)
+    full = symmetric_part(coupling_tensors(lmax, degree, count), count, degree > 0).reshape(shape)
+    mine = symmetric_part(own, count, degree > 0).reshape(shape)
+    allowed = full.abs().amax(-1) > ROUNDING
+    foreign = float(mine.abs().amax(-1)[~allowed].max()) if not allowed.all() else 0.0
     require(
-        bool(error <= ROUNDING * max(1.0, np.abs(target).max())),
-        f"the product of {count} factors to degree {degree} has foreign coupling tensors (error {error:.1e})",
+        foreign <= ROUNDING,
+        f"the product of {count} factors to degree {degree} has foreign coupling tensors (error {foreign:.1e})",
     )
-    return torch.einsum("fp,epc->efc", torch.as_tensor(change), weight.double()), "reduced"
+    rows = [
+        mine[(m, *indices)] * len(set(permutations(indices)))
+        for indices in combinations_with_replacement(range((lmax + 1) ** 2), count)
+        for m in range(2 * degree + 1)
+        if allowed[(m, *indices)]
+    ]
+    return torch.stack(rows)
 
 
 def symmetric_part(tensor: Tensor, count: int, leading: bool) -> Tensor:

@@ -76,7 +76,7 @@ def _independent(full: Coupling, norm: int) -> Coupling:
     vectors, values, _ = np.linalg.svd(full.coefficients / np.sqrt(entries), full_matrices=False)
     kept = vectors[:, values > 1e-8 * values[0]]
     kept *= np.sign(kept[np.abs(kept).argmax(axis=0), range(kept.shape[1])])
-    return Coupling(full.monomials, full.orders, kept * np.sqrt(entries * norm), ())
+    return Coupling(full.monomials, full.orders, np.ascontiguousarray(kept * np.sqrt(entries * norm)), ())
 
 
 @dataclass(frozen=True, eq=False)

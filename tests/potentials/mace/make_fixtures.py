@@ -368,11 +368,14 @@ def make_training(folder: Path) -> None:
         if step == 0:
             save_file(gradients(model), folder / "gradients.safetensors")
         optimiser.step()
-    weights = converter().convert(model).weights
-    save_file(
-        {name: weight.contiguous().clone() for name, weight in weights.items()}, folder / "final.safetensors"
-    )
+    save_file(parameters_of(model), folder / "final.safetensors")
     (folder / "losses.json").write_text(json.dumps(losses) + "\n", encoding="utf-8")
+
+
+def parameters_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A model's parameters by sciten's names; the coupling coefficients of a reduced basis are none."""
+    weights = converter().convert(model).weights
+    return {name: w.contiguous().clone() for name, w in weights.items() if ".coupling_" not in name}
 
 
 def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -383,9 +386,7 @@ def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
             parameter.data = (
                 parameter.grad.clone() if parameter.grad is not None else torch.zeros_like(parameter)
             )
-        return {
-            name: value.contiguous().clone() for name, value in converter().convert(model).weights.items()
-        }
+        return parameters_of(model)
     finally:
         for parameter, weight in zip(model.parameters(), weights, strict=True):
             parameter.data = weight
@@ -422,9 +423,9 @@ def main() -> int:
     options.folder.mkdir(parents=True, exist_ok=True)
     reduced = importlib.util.find_spec("cuequivariance") is not None
     # Where cuequivariance is installed, models come in its smaller basis and only that case makes sense.
-    wanted = options.only or (["reduced"] if reduced else [*CASES, "training"])
+    wanted = options.only or (["reduced", "training_reduced"] if reduced else [*CASES, "training"])
     for name in wanted:
-        if name == "training":
+        if name.startswith("training"):
             make_training(options.folder / name)
         elif name == "reduced":
             make_folder(REDUCED, options.folder / name, seed=2)
