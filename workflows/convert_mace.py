@@ -207,7 +207,7 @@ def by_element(name: str, weight: Tensor, order: np.ndarray) -> Tensor:
 
 
 def has_reduced_basis(model: Any, lmax: int) -> bool:
-    """Whether the products use cuequivariance's linearly independent coupling tensors instead of all of e3nn's."""
+    """Whether the products have cuequivariance's independent coupling tensors instead of all of e3nn's."""
     return any(
         contraction.U_tensors(count).shape[-1] != coupling_tensors(lmax, degree, count).shape[-1]
         for product in model.products
@@ -219,7 +219,7 @@ def has_reduced_basis(model: Any, lmax: int) -> bool:
 def product_weights(
     weights: Weights, arguments: Mapping[str, Any], contraction: Any, t: int, degree: int
 ) -> tuple[dict[str, Tensor], set[str]]:
-    """Weights of one contraction, with a reduced basis also its coupling coefficients, and how they were obtained."""
+    """Weights of one contraction (with a reduced basis its couplings too), and how they were obtained."""
     channels, lmax, elements = arguments["channels"], arguments["lmax"], len(arguments["elements"])
     prefix = f"products.{t}.symmetric_contractions.contractions.{degree}"
     result, basis = {}, set()
@@ -230,7 +230,9 @@ def product_weights(
         weight = weights.take(f"{prefix}.{place}", elements, own.shape[-1], channels)
         if arguments["reduced_basis"]:
             how = "reduced"
-            result[f"products.{t}.coupling_{degree}_{count}"] = monomial_coefficients(own, lmax, degree, count)
+            result[f"products.{t}.coupling_{degree}_{count}"] = monomial_coefficients(
+                own, lmax, degree, count
+            )
         else:
             weight, how = in_complete_basis(weight, own, lmax, degree, count)
         result[f"products.{t}.weight_{degree}_{count}"] = weight
@@ -239,7 +241,7 @@ def product_weights(
 
 
 def in_complete_basis(weight: Tensor, own: Tensor, lmax: int, degree: int, count: int) -> tuple[Tensor, str]:
-    """Weights `[elements, paths, channels]` for the coupling tensors `own` as weights for the installed e3nn's."""
+    """Weights `[elements, paths, channels]` for the couplings `own` as weights for the installed e3nn's."""
     full = coupling_tensors(lmax, degree, count)
     if torch.allclose(own, full, atol=ROUNDING, rtol=0):
         return weight, "complete"
@@ -253,8 +255,8 @@ def in_complete_basis(weight: Tensor, own: Tensor, lmax: int, degree: int, count
 def monomial_coefficients(own: Tensor, lmax: int, degree: int, count: int) -> Tensor:
     """The coefficient of each monomial in each order of the result, `[rows, paths]`.
 
-    A row is a monomial (ascending component numbers, in lexicographic order) and an order m for which some path
-    of e3nn's complete basis has a coefficient: all terms that symmetry allows.
+    A row is a monomial (ascending component numbers, in lexicographic order) and an order m for which some
+    path of e3nn's complete basis has a coefficient: all terms that symmetry allows.
     """
     shape = (2 * degree + 1, *[(lmax + 1) ** 2] * count, -1)
     full = symmetric_part(coupling_tensors(lmax, degree, count), count, degree > 0).reshape(shape)
@@ -263,7 +265,7 @@ def monomial_coefficients(own: Tensor, lmax: int, degree: int, count: int) -> Te
     foreign = float(mine.abs().amax(-1)[~allowed].max()) if not allowed.all() else 0.0
     require(
         foreign <= ROUNDING,
-        f"the product of {count} factors to degree {degree} has foreign coupling tensors (error {foreign:.1e})",
+        f"the product of {count} factors to degree {degree} has foreign couplings (error {foreign:.1e})",
     )
     rows = [
         mine[(m, *indices)] * len(set(permutations(indices)))

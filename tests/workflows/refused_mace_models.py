@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 
-def build(**changes: Any) -> torch.nn.Module:
+def build(**changes: Any) -> Any:
     """A tiny mace-torch model with some arguments changed."""
     from e3nn import o3
     from mace import modules
@@ -50,14 +50,14 @@ def build(**changes: Any) -> torch.nn.Module:
     return modules.ScaleShiftMACE(**arguments)
 
 
-def with_foreign_parameter() -> torch.nn.Module:
+def with_foreign_parameter() -> Any:
     """A model with a weight that no MACE has."""
     model = build()
     model.products[0].extra = torch.nn.Parameter(torch.zeros(3))
     return model
 
 
-def with_trained_agnesi() -> torch.nn.Module:
+def with_trained_agnesi() -> Any:
     """A model whose distance transform was changed."""
     model = build(distance_transform="Agnesi")
     model.radial_embedding.distance_transform.a.fill_(1.2)

@@ -203,7 +203,7 @@ TRAINING = Case(
 REDUCED = replace(TRAINING, lmax=3, structures=TRAINING.structures[:3], elements=(8, 1, 6))
 
 
-def build(case: Case, scale: float = 1.0) -> torch.nn.Module:
+def build(case: Case, scale: float = 1.0) -> Any:
     """The mace-torch model of a case, float64, with mace-torch's own initial weights."""
     from e3nn import o3
     from mace import modules
@@ -247,7 +247,7 @@ def batch_of(case: Case, structures: Sequence[Atoms]) -> dict[str, torch.Tensor]
     return next(iter(loader)).to_dict()
 
 
-def calibrate(model: torch.nn.Module, case: Case) -> None:
+def calibrate(model: Any, case: Case) -> None:
     """Choose the scale so that interaction energies are about one eV per atom, to three digits."""
     model.scale_shift.scale.fill_(1.0)
     energies = model(batch_of(case, case.structures), compute_force=False)["node_energy"].detach()
@@ -256,7 +256,7 @@ def calibrate(model: torch.nn.Module, case: Case) -> None:
     model.scale_shift.scale.fill_(float(f"{1 / np.sqrt((interaction**2).mean()):.3g}"))
 
 
-def predictions(model: torch.nn.Module, case: Case) -> list[dict[str, Any]]:
+def predictions(model: Any, case: Case) -> list[dict[str, Any]]:
     """Structures with mace-torch's energy, forces and, where periodic, stress (Voigt, tension positive)."""
     result = []
     for atoms in case.structures:
@@ -288,7 +288,7 @@ def converter() -> Any:
     return module
 
 
-def fill(model: torch.nn.Module) -> None:
+def fill(model: Any) -> None:
     """Write the recipe's weights into mace-torch's parameters, through the views that the converter gives."""
     for name, weight in converter().convert(model).weights.items():
         weight.copy_(torch.from_numpy(recipe(name, weight.shape)))
@@ -318,7 +318,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(text.removesuffix("]}") + "\n    " + lines + "\n]}\n", encoding="utf-8")
 
 
-def make_folder(case: Case, folder: Path, seed: int) -> torch.nn.Module:
+def make_folder(case: Case, folder: Path, seed: int) -> Any:
     """Convert a model with mace-torch's own initial weights by the converter's command line."""
     torch.manual_seed(seed)
     model = build(case)
@@ -372,13 +372,13 @@ def make_training(folder: Path) -> None:
     (folder / "losses.json").write_text(json.dumps(losses) + "\n", encoding="utf-8")
 
 
-def parameters_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def parameters_of(model: Any) -> dict[str, torch.Tensor]:
     """A model's parameters by sciten's names; the coupling coefficients of a reduced basis are none."""
     weights = converter().convert(model).weights
     return {name: w.contiguous().clone() for name, w in weights.items() if ".coupling_" not in name}
 
 
-def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def gradients(model: Any) -> dict[str, torch.Tensor]:
     """Gradients by sciten's names: the converter is applied to a model that holds them as its weights."""
     weights = [parameter.detach().clone() for parameter in model.parameters()]
     try:
