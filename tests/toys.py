@@ -39,7 +39,7 @@ class ToyPotential(Potential):
         self.width = width
         self.length = length
         isolated = [-float(z) for z in elements] if isolated_atom_energies is None else isolated_atom_energies
-        self.register_buffer("isolated_atom_energies", torch.tensor(isolated, dtype=torch.float64))
+        self.keep_float64("isolated_atom_energies", torch.tensor(isolated, dtype=torch.float64))
         scale = 1 + 0.2 * torch.arange(len(self.elements), dtype=dtype)
         self.depth = nn.Parameter(depth * scale)
 

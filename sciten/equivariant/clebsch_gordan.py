@@ -4,7 +4,7 @@ Basis, axis order (x, y, z for degree one) and signs are those of e3nn 0.5 and l
 e3nn 0.4 differs in the sign of some couplings, and a stored model must mean the same whichever version is installed.
 """
 
-from functools import lru_cache
+from functools import cache
 from math import factorial, sqrt
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sciten.errors import ConfigError
 
 
-@lru_cache(maxsize=None)
+@cache
 def wigner_3j(l1: int, l2: int, l3: int) -> NDArray[np.float64]:
     """The invariant coupling of three degrees, `[2 l1 + 1, 2 l2 + 1, 2 l3 + 1]`, of unit Frobenius norm.
 
@@ -21,7 +21,9 @@ def wigner_3j(l1: int, l2: int, l3: int) -> NDArray[np.float64]:
         ConfigError: the degrees violate the triangle inequality.
     """
     if not abs(l1 - l2) <= l3 <= l1 + l2:
-        raise ConfigError(f"wigner_3j: degrees ({l1}, {l2}, {l3}) violate the triangle inequality |l1 - l2| <= l3 <= l1 + l2")
+        raise ConfigError(
+            f"wigner_3j: degrees ({l1}, {l2}, {l3}) violate the triangle inequality |l1 - l2| <= l3 <= l1 + l2"
+        )
     coupling = np.einsum(
         "ia,jb,kc,ijk->abc",
         _real_to_complex(l1),
@@ -36,7 +38,10 @@ def wigner_3j(l1: int, l2: int, l3: int) -> NDArray[np.float64]:
 
 
 def _real_to_complex(l: int) -> NDArray[np.complex128]:
-    """Unitary change of basis: rows are complex harmonics m = -l..l, columns real ones; the phase (-i)^l makes couplings real."""
+    """Unitary change of basis from real harmonics (columns) to complex ones (rows m = -l..l).
+
+    The phase (-i)^l makes the couplings real.
+    """
     q = np.zeros((2 * l + 1, 2 * l + 1), dtype=complex)
     q[l, l] = 1.0
     for m in range(1, l + 1):
@@ -61,7 +66,12 @@ def _complex_clebsch_gordan(l1: int, l2: int, l3: int) -> NDArray[np.float64]:
             total = 0.0
             for k in range(max(0, l2 - l3 - m1, l1 - l3 + m2), min(l1 + l2 - l3, l1 - m1, l2 + m2) + 1):
                 total += (-1) ** k / (
-                    f(k) * f(l1 + l2 - l3 - k) * f(l1 - m1 - k) * f(l2 + m2 - k) * f(l3 - l2 + m1 + k) * f(l3 - l1 - m2 + k)
+                    f(k)
+                    * f(l1 + l2 - l3 - k)
+                    * f(l1 - m1 - k)
+                    * f(l2 + m2 - k)
+                    * f(l3 - l2 + m1 + k)
+                    * f(l3 - l1 - m2 + k)
                 )
             result[l1 + m1, l2 + m2, l3 + m3] = root * total
     return result

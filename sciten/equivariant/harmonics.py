@@ -1,7 +1,7 @@
 """Real spherical harmonics as polynomials of a unit vector, so that they differentiate like any other map."""
 
 from collections import defaultdict
-from functools import lru_cache
+from functools import cache
 from math import sqrt
 
 import torch
@@ -32,7 +32,7 @@ def spherical_harmonics(lmax: int, unit_vectors: Tensor, *, executor: Executor |
     return torch.cat([torch.ones_like(unit_vectors[:, :1]), higher], dim=1)
 
 
-@lru_cache(maxsize=None)
+@cache
 def harmonics_map(lmax: int) -> Multilinear:
     """The degrees 1..lmax as a polynomial map from `[batch, 3]` to `[batch, (lmax + 1)**2 - 1]`."""
     terms = []
@@ -41,10 +41,12 @@ def harmonics_map(lmax: int) -> Multilinear:
             for powers, coefficient in polynomial.items():
                 factors = tuple((0, axis) for axis in range(3) for _ in range(powers[axis]))
                 terms.append(Term(coefficient, factors, (0, l * l - 1 + m)))
-    return Multilinear((Operand(3, channels=False),), (Operand((lmax + 1) ** 2 - 1, channels=False),), tuple(terms))
+    return Multilinear(
+        (Operand(3, channels=False),), (Operand((lmax + 1) ** 2 - 1, channels=False),), tuple(terms)
+    )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _harmonics(l: int) -> tuple[_Polynomial, ...]:
     """Degree l from degree l - 1 by coupling with the vector itself: the only degree-l tensor in their product
     that is homogeneous of degree l, hence harmonic, hence proportional to the wanted one."""

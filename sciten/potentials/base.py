@@ -98,7 +98,9 @@ class Potential(nn.Module, ABC):
 
             names = sorted({chemical_symbols[int(z)] for z in batch.numbers[unknown]})
             have = ", ".join(chemical_symbols[z] for z in self.elements)
-            raise ModelError(f"{type(self).__name__}: the structure has {', '.join(names)}, the model knows only {have}")
+            raise ModelError(
+                f"{type(self).__name__}: the structure has {', '.join(names)}, the model knows only {have}"
+            )
         return position
 
     def forward(
@@ -114,12 +116,16 @@ class Potential(nn.Module, ABC):
         """
         if stress and not bool((batch.volume() > 0).all()):
             frame = int((batch.volume() <= 0).nonzero()[0])
-            raise DataError(f"stress was asked of frame {frame}, a molecule without a cell; leave stress out or set a cell")
+            raise DataError(
+                f"stress was asked of frame {frame}, a molecule without a cell; leave stress out or set a cell"
+            )
         vectors = batch.edge_vectors()
         derivatives = forces or stress
         with torch.set_grad_enabled(derivatives or (torch.is_grad_enabled() and not inference)):
             vectors = vectors.detach().requires_grad_(True) if derivatives else vectors
-            interaction = (self.inference_energies if inference else self.interaction_energies)(batch, vectors)
+            interaction = (self.inference_energies if inference else self.interaction_energies)(
+                batch, vectors
+            )
             gradient = None
             if derivatives:
                 (gradient,) = torch.autograd.grad(

@@ -17,14 +17,19 @@ def select_elements(model: MACE, elements: Sequence[int]) -> MACE:
         ModelError: an element that the model does not know.
     """
     if unknown := sorted(set(elements) - set(model.elements)):
-        raise ModelError(f"select_elements: the model does not know atomic numbers {unknown}; it has {list(model.elements)}")
+        raise ModelError(
+            f"select_elements: the model does not know atomic numbers {unknown}; it has {list(model.elements)}"
+        )
     kept = sorted(set(elements))
     positions = torch.tensor([model.elements.index(z) for z in kept], device=model.device)
     arguments = model.arguments()
     arguments["elements"] = kept
     arguments["isolated_atom_energies"] = model.isolated_atom_energies[positions].tolist()
     smaller = MACE(**arguments, dtype=model.dtype).to(model.device)
-    state = {name: _select(name, value, positions, len(model.elements)) for name, value in model.state_dict().items()}
+    state = {
+        name: _select(name, value, positions, len(model.elements))
+        for name, value in model.state_dict().items()
+    }
     smaller.load_state_dict(state)
     return smaller
 

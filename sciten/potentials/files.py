@@ -22,7 +22,7 @@ FORMAT = "sciten-potential"
 FORMAT_VERSION = 1
 CLEBSCH_GORDAN = "e3nn-0.5"  #: sign convention of our couplings, see sciten.equivariant.clebsch_gordan
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
-_CLASSES: Mapping[str, type[Potential]] = {"MACE": MACE}
+_CLASSES: Mapping[str, type[MACE]] = {"MACE": MACE}
 
 
 def save_potential(
@@ -110,7 +110,9 @@ def _model_folder(path: Path) -> Path:
     for folder in (path, path / "model"):
         if (folder / "model.json").is_file():
             return folder
-    raise ModelError(f"{path}: expected a folder with model.json and model.safetensors (or with model/ in it), found none")
+    raise ModelError(
+        f"{path}: expected a folder with model.json and model.safetensors (or with model/ in it), found none"
+    )
 
 
 def _looks_pickled(path: Path) -> bool:
@@ -123,7 +125,9 @@ def _read_document(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path}: expected JSON, but it is damaged: {error}; restore the file from a copy") from error
+        raise ModelError(
+            f"{path}: expected JSON, but it is damaged: {error}; restore the file from a copy"
+        ) from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ModelError(f"{path}: expected a file of format {FORMAT!r}; this is something else")
     if document.get("format_version") != FORMAT_VERSION:
@@ -131,7 +135,9 @@ def _read_document(path: Path) -> dict[str, Any]:
             f"{path}: expected format version {FORMAT_VERSION}, got {document.get('format_version')}; update sciten"
         )
     if missing := {"class", "arguments", "dtype", "clebsch_gordan", "tensors_sha256"} - set(document):
-        raise ModelError(f"{path}: expected the key {sorted(missing)[0]!r}, which is missing; restore the file from a copy")
+        raise ModelError(
+            f"{path}: expected the key {sorted(missing)[0]!r}, which is missing; restore the file from a copy"
+        )
     return document
 
 
@@ -140,7 +146,8 @@ def _read_tensors(path: Path, document: dict[str, Any]) -> dict[str, Tensor]:
         raise ModelError(f"{path}: expected the weights beside model.json, found no such file")
     if (found := sha256(path)) != document["tensors_sha256"]:
         raise ModelError(
-            f"{path}: the file is damaged: expected SHA-256 {document['tensors_sha256']}, got {found}; restore it from a copy"
+            f"{path}: the file is damaged: expected SHA-256 {document['tensors_sha256']}, got {found}; "
+            "restore it from a copy"
         )
     try:
         with safe_open(path, framework="pt") as stream:
@@ -162,8 +169,14 @@ def _fingerprint(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _with_our_signs(model: Potential, tensors: dict[str, Tensor], convention: str, folder: Path) -> dict[str, Tensor]:
+def _with_our_signs(
+    model: Potential, tensors: dict[str, Tensor], convention: str, folder: Path
+) -> dict[str, Tensor]:
     if convention != "e3nn-0.4" or not isinstance(model, MACE):
-        raise ModelError(f"{folder}: expected couplings of convention {CLEBSCH_GORDAN} or e3nn-0.4, got {convention!r}")
+        raise ModelError(
+            f"{folder}: expected couplings of convention {CLEBSCH_GORDAN} or e3nn-0.4, got {convention!r}"
+        )
     signs = model.signs_from_e3nn_04()
-    return {key: value * signs[key].to(value.dtype) if key in signs else value for key, value in tensors.items()}
+    return {
+        key: value * signs[key].to(value.dtype) if key in signs else value for key, value in tensors.items()
+    }

@@ -1,6 +1,7 @@
 """Functions of an interatomic distance: bases, cutoffs, distance transforms, and the network on top of them."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import pi, sqrt
 
 import torch
@@ -62,7 +63,7 @@ class RadialNetwork(nn.Module):
         if len(widths) < 2 or min(widths) < 1:
             raise ConfigError(f"RadialNetwork: expected at least two positive widths, got {list(widths)}")
         self.widths = tuple(widths)
-        for n, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for n, (a, b) in enumerate(pairwise(widths)):
             weight = torch.randn(a, b, generator=generator, dtype=torch.float64)
             self.register_parameter(f"weight_{n}", nn.Parameter(weight.to(dtype)))
 

@@ -25,4 +25,6 @@ def zbl_pair_energies(distances: Tensor, za: Tensor, zb: Tensor, bond_lengths: T
     za, zb = za.to(distances.dtype), zb.to(distances.dtype)
     x = distances * (za**0.3 + zb**0.3) / (0.4543 * 0.529)
     screening = sum((c * torch.exp(-b * x) for c, b in _SCREENING), torch.zeros_like(x))
-    return 0.5 * _COULOMB * za * zb / distances * screening * polynomial_cutoff(distances, bond_lengths, power)
+    return (
+        0.5 * _COULOMB * za * zb / distances * screening * polynomial_cutoff(distances, bond_lengths, power)
+    )

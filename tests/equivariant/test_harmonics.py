@@ -12,7 +12,9 @@ def unit_vectors(count: int = 50) -> torch.Tensor:
 
 
 def test_equal_e3nn() -> None:
-    expected = o3.spherical_harmonics(list(range(7)), unit_vectors(), normalize=False, normalization="component")
+    expected = o3.spherical_harmonics(
+        list(range(7)), unit_vectors(), normalize=False, normalization="component"
+    )
     found = spherical_harmonics(6, unit_vectors(), executor=Reference())
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 

@@ -11,7 +11,14 @@ from sciten.potentials import MACE, load_potential, save_potential
 
 
 def small(**changes) -> MACE:
-    arguments = {"channels": 4, "lmax": 1, "hidden_lmax": 1, "correlation": 2, "radial_mlp": (8,), "average_neighbors": 5.0}
+    arguments = {
+        "channels": 4,
+        "lmax": 1,
+        "hidden_lmax": 1,
+        "correlation": 2,
+        "radial_mlp": (8,),
+        "average_neighbors": 5.0,
+    }
     return MACE([1, 8], isolated_atom_energies=[-13.6, -432.1], **{**arguments, **changes})
 
 

@@ -28,7 +28,9 @@ def test_cutoff_is_smooth_at_its_end(power: int) -> None:
     value = polynomial_cutoff(r, 5.0, power)
     (slope,) = torch.autograd.grad(value.sum(), r, create_graph=True)
     (curvature,) = torch.autograd.grad(slope.sum(), r)
-    torch.testing.assert_close(value.detach(), torch.tensor([1.0, 0, 0, 0], dtype=torch.float64), rtol=0, atol=1e-8)
+    torch.testing.assert_close(
+        value.detach(), torch.tensor([1.0, 0, 0, 0], dtype=torch.float64), rtol=0, atol=1e-8
+    )
     assert slope.abs().max() < 1e-8 and curvature.abs().max() < 1e-6
 
 

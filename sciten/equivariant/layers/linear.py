@@ -40,7 +40,9 @@ class DegreeLinear(nn.Module):
             stop = start + (2 * l + 1) * (width // channels)
             block = features[:, start:stop].reshape(-1, width)
             weight = getattr(self, f"weight_{l}")
-            outputs.append((block @ (weight / sqrt(width))).view(features.shape[0], 2 * l + 1, weight.shape[1]))
+            outputs.append(
+                (block @ (weight / sqrt(width))).view(features.shape[0], 2 * l + 1, weight.shape[1])
+            )
             start = stop
         return torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]
 
@@ -52,7 +54,13 @@ class ElementLinear(nn.Module):
     """
 
     def __init__(
-        self, degrees: tuple[int, ...], channels: int, n_elements: int, *, generator: torch.Generator, dtype: torch.dtype
+        self,
+        degrees: tuple[int, ...],
+        channels: int,
+        n_elements: int,
+        *,
+        generator: torch.Generator,
+        dtype: torch.dtype,
     ) -> None:
         super().__init__()
         self.degrees = degrees

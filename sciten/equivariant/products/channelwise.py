@@ -1,7 +1,7 @@
 """The channelwise (e3nn "uvu") convolution: features of a neighbour, coupled with the edge's harmonics, weighted
 per path and channel by a radial function, added up at the receiver."""
 
-from functools import lru_cache
+from functools import cache
 from math import sqrt
 from typing import NamedTuple
 
@@ -17,9 +17,9 @@ class Path(NamedTuple):
     l_out: int
 
 
-@lru_cache(maxsize=None)
+@cache
 def convolution_paths(lmax_in: int, lmax_edge: int, lmax_out: int) -> tuple[Path, ...]:
-    """The paths that conserve parity (every degree l carries parity (-1)^l), ordered by output, input and edge degree."""
+    """The paths that conserve parity, ordered by output, input and edge degree; degree l has parity (-1)^l."""
     return tuple(
         Path(l_in, l_edge, l_out)
         for l_out in range(lmax_out + 1)
@@ -34,7 +34,7 @@ def paths_into(paths: tuple[Path, ...], l_out: int) -> list[int]:
     return [p for p, path in enumerate(paths) if path.l_out == l_out]
 
 
-@lru_cache(maxsize=None)
+@cache
 def convolution_map(lmax_in: int, lmax_edge: int, lmax_out: int) -> Multilinear:
     """The convolution as a map of three arguments.
 

@@ -8,15 +8,16 @@ before atoms are touched.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from itertools import combinations_with_replacement, permutations
 from math import sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sciten.errors import ModelError
 from sciten.equivariant.clebsch_gordan import wigner_3j
+from sciten.errors import ModelError
 from sciten.tensor.multilinear import Multilinear, Operand, Term
 
 #: Degrees up to six whose coupling has the opposite sign in e3nn 0.4, in whatever order they are coupled
@@ -49,11 +50,13 @@ class Coupling:
 
 def _sign_in_e3nn_04(l1: int, l2: int, l3: int) -> int:
     if max(l1, l2, l3) > 6:
-        raise ModelError(f"the sign of the coupling ({l1}, {l2}, {l3}) in e3nn 0.4 is not on record: expected degrees up to 6")
+        raise ModelError(
+            f"the sign of the coupling ({l1}, {l2}, {l3}) in e3nn 0.4 is not on record: expected degrees up to 6"
+        )
     return -1 if tuple(sorted((l1, l2, l3))) in _FLIPPED_IN_E3NN_04 else 1
 
 
-@lru_cache(maxsize=None)
+@cache
 def coupling(lmax: int, degree: int, correlation: int, *, reduced: bool = False) -> Coupling:
     """The couplings of `correlation` copies of features of degrees 0..lmax into `degree`, in mace-torch's order.
 
@@ -66,13 +69,17 @@ def coupling(lmax: int, degree: int, correlation: int, *, reduced: bool = False)
         for path in _sequential_couplings(lmax, correlation, natural, only=degree)
         if path.l == degree and path.parity == (-1) ** degree
     ]
-    full = _symmetrise([tensor for tensor, _ in chosen], tuple(chain for _, chain in chosen), lmax, correlation)
+    full = _symmetrise(
+        [tensor for tensor, _ in chosen], tuple(chain for _, chain in chosen), lmax, correlation
+    )
     return _independent(full, 2 * degree + 1) if reduced else full
 
 
 def _independent(full: Coupling, norm: int) -> Coupling:
     # A monomial's coefficient is shared by the entries of the symmetric tensor that it stands for.
-    entries = np.array([len(set(permutations(full.monomials[monomial]))) for monomial, _ in full.orders])[:, None]
+    entries = np.array([len(set(permutations(full.monomials[monomial]))) for monomial, _ in full.orders])[
+        :, None
+    ]
     vectors, values, _ = np.linalg.svd(full.coefficients / np.sqrt(entries), full_matrices=False)
     kept = vectors[:, values > 1e-8 * values[0]]
     kept *= np.sign(kept[np.abs(kept).argmax(axis=0), range(kept.shape[1])])
@@ -118,14 +125,18 @@ def _extend(left: _Partial, l: int, l_out: int, n: int) -> _Partial:
 
 
 def _symmetrise(
-    tensors: list[NDArray[np.float64]], chains: tuple[tuple[tuple[int, int, int], ...], ...], lmax: int, correlation: int
+    tensors: list[NDArray[np.float64]],
+    chains: tuple[tuple[tuple[int, int, int], ...], ...],
+    lmax: int,
+    correlation: int,
 ) -> Coupling:
     stacked = np.stack(tensors, axis=-1)
     monomials: list[tuple[int, ...]] = []
     orders: list[tuple[int, int]] = []
     rows: list[NDArray[np.float64]] = []
     for indices in combinations_with_replacement(range((lmax + 1) ** 2), correlation):
-        block = sum(stacked[(slice(None), *order)] for order in sorted(set(permutations(indices))))
+        orders_of_factors: list[Any] = sorted(set(permutations(indices)))
+        block = np.sum([stacked[(slice(None), *p)] for p in orders_of_factors], axis=0)
         occurring = np.flatnonzero(np.abs(block).max(axis=1) > 1e-6)
         if len(occurring):
             orders += [(len(monomials), int(m)) for m in occurring]
@@ -134,7 +145,7 @@ def _symmetrise(
     return Coupling(tuple(monomials), tuple(orders), np.array(rows), chains)
 
 
-@lru_cache(maxsize=None)
+@cache
 def contraction_map(lmax: int, degrees: tuple[int, ...], correlation: int) -> Multilinear:
     """The contraction as a map of two arguments.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +21,13 @@ class Edges:
     Attributes:
         distances: `[n_edges]`, Å.
         harmonics: `[n_edges, (lmax + 1)**2]`.
-        basis: radial basis, cut off smoothly, `[n_edges, bessel_functions]`; None where tables stand in for it.
+        basis: radial basis, cut off smoothly, `[n_edges, bessel_functions]`; empty where tables stand in for it.
         indices: "senders" and "receivers".
     """
 
     distances: Tensor
     harmonics: Tensor
-    basis: Tensor | None
+    basis: Tensor
     indices: dict[str, Index]
 
 
@@ -65,8 +66,8 @@ class Interaction(nn.Module):
         self.n_paths = len(paths)
         self.channels = channels
         into = {l: len(paths_into(paths, l)) * channels for l in range(lmax + 1)}
-        options = {"generator": generator, "dtype": dtype}
-        self.linear_up = DegreeLinear({l: channels for l in range(degree_in + 1)}, channels, **options)
+        options: dict[str, Any] = {"generator": generator, "dtype": dtype}
+        self.linear_up = DegreeLinear(dict.fromkeys(range(degree_in + 1), channels), channels, **options)
         self.radial = RadialNetwork([bessel_functions, *radial_mlp, len(paths) * channels], **options)
         self.linear = DegreeLinear(into, channels, **options)
         self.density = RadialNetwork([bessel_functions, 1], **options) if density else None

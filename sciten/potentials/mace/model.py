@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import sqrt
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,9 @@ class LinearReadout(nn.Module):
 
     def __init__(self, channels: int, *, generator: torch.Generator, dtype: torch.dtype) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(channels, 1, generator=generator, dtype=torch.float64).to(dtype))
+        self.weight = nn.Parameter(
+            torch.randn(channels, 1, generator=generator, dtype=torch.float64).to(dtype)
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         """`[n_atoms, components, channels]` to `[n_atoms]`."""
@@ -152,7 +154,9 @@ class MACE(Potential):
         self.executor: Executor | None = None  #: None: the fastest one for the device
         self._tables = RadialTables()
 
-        self.keep_float64("isolated_atom_energies", torch.tensor([energies[i] for i in order], dtype=torch.float64))
+        self.keep_float64(
+            "isolated_atom_energies", torch.tensor([energies[i] for i in order], dtype=torch.float64)
+        )
         self.keep_float64("scale", torch.tensor(float(scale), dtype=torch.float64))
         self.keep_float64("shift", torch.tensor(float(shift), dtype=torch.float64))
         self.keep_float64("bessel_frequencies", bessel_frequencies(bessel_functions, cutoff))
@@ -160,7 +164,11 @@ class MACE(Potential):
         generator = torch.Generator().manual_seed(seed)
         options: dict[str, Any] = {"generator": generator, "dtype": dtype}
         self.embedding = nn.ParameterDict(
-            {"weight": torch.randn(len(elements), channels, generator=generator, dtype=torch.float64).to(dtype)}
+            {
+                "weight": torch.randn(len(elements), channels, generator=generator, dtype=torch.float64).to(
+                    dtype
+                )
+            }
         )
         self.interactions = nn.ModuleList()
         self.products = nn.ModuleList()
@@ -196,7 +204,9 @@ class MACE(Potential):
             )
             last = t == layers - 1
             self.readouts.append(
-                PerceptronReadout(channels, readout_width, **options) if last else LinearReadout(channels, **options)
+                PerceptronReadout(channels, readout_width, **options)
+                if last
+                else LinearReadout(channels, **options)
             )
 
     def arguments(self) -> dict[str, Any]:
@@ -212,7 +222,7 @@ class MACE(Potential):
         """By parameter name, the signs that turn weights made with e3nn 0.4's couplings into ours."""
         return {
             f"products.{t}.{name}": signs
-            for t, product in enumerate(self.products)
+            for t, product in enumerate(cast("list[ManyBodyProduct]", self.products))
             for name, signs in product.signs_from_e3nn_04().items()
         }
 
@@ -221,7 +231,7 @@ class MACE(Potential):
         return self._energies(batch, vectors, [None] * len(self.interactions))
 
     def inference_energies(self, batch: AtomsBatch, vectors: Tensor) -> Tensor:
-        """As `interaction_energies`, with the radial networks looked up in tables where that is as accurate as the dtype.
+        """As `interaction_energies`, with tables for the radial networks where that is as accurate as the dtype.
 
         In float64, and after a distance transform (which depends on the elements), the networks themselves are used.
         """
@@ -239,7 +249,8 @@ class MACE(Potential):
         layers = zip(self.interactions, self.products, self.readouts, tables, strict=True)
         for interaction, product, readout, table in layers:
             message, skip = interaction(features, edges, groups, table=table, executor=self.executor)
-            features = product(message, product.coefficients(elements), species, self.executor)
+            coefficients = cast("ManyBodyProduct", product).coefficients(elements)
+            features = product(message, coefficients, species, self.executor)
             if skip is not None:
                 features = _add_leading(features, skip)
             energies = energies + readout(features)
@@ -249,7 +260,7 @@ class MACE(Potential):
         """What interactions need to know of the edges."""
         distances = torch.linalg.vector_norm(vectors, dim=1)
         harmonics = spherical_harmonics(self.lmax, vectors / distances[:, None], executor=self.executor)
-        basis = None
+        basis = distances.new_zeros(len(distances), 0)
         if with_basis:
             bonds = 0.5 * self._bond_lengths(batch, distances) if self.agnesi else None
             basis = self.radial_basis(distances, bonds)
@@ -260,7 +271,9 @@ class MACE(Potential):
         """Bessel functions under the cutoff, `[n_edges, bessel_functions]`; `bond_lengths` for the Agnesi transform."""
         envelope = polynomial_cutoff(distances, self.cutoff, self.cutoff_power)
         transformed = distances if bond_lengths is None else agnesi(distances, bond_lengths)
-        return bessel(transformed, self.bessel_frequencies.to(distances.dtype), self.cutoff) * envelope[:, None]
+        return (
+            bessel(transformed, self.bessel_frequencies.to(distances.dtype), self.cutoff) * envelope[:, None]
+        )
 
     def _repulsion(self, batch: AtomsBatch, distances: Tensor) -> Tensor:
         zero = distances.new_zeros(batch.n_atoms)
@@ -287,13 +300,17 @@ def _add_leading(features: Tensor, skip: Tensor) -> Tensor:
 def _per_layer(name: str, value: bool | Sequence[bool], layers: int) -> tuple[bool, ...]:
     flags = (value,) * layers if isinstance(value, bool) else tuple(bool(v) for v in value)
     if len(flags) != layers:
-        raise ConfigError(f"MACE: expected {name} to be one flag or one for each of {layers} layers, got {len(flags)}")
+        raise ConfigError(
+            f"MACE: expected {name} to be one flag or one for each of {layers} layers, got {len(flags)}"
+        )
     return flags
 
 
 def _check(arguments: dict[str, Any], elements: Sequence[int], energies: Sequence[float]) -> None:
     if not elements or len(set(elements)) != len(elements) or not all(1 <= z <= 118 for z in elements):
-        raise ConfigError(f"MACE: expected elements to be distinct atomic numbers from 1 to 118, got {list(elements)}")
+        raise ConfigError(
+            f"MACE: expected elements to be distinct atomic numbers from 1 to 118, got {list(elements)}"
+        )
     if len(energies) != len(elements):
         raise ConfigError(
             f"MACE: expected one isolated-atom energy for each of {len(elements)} elements, got {len(energies)}"
@@ -306,7 +323,8 @@ def _check(arguments: dict[str, Any], elements: Sequence[int], energies: Sequenc
             raise ConfigError(f"MACE: expected {name} above zero, got {arguments[name]}")
     if not 0 <= arguments["hidden_lmax"] <= arguments["lmax"]:
         raise ConfigError(
-            f"MACE: expected 0 <= hidden_lmax <= lmax, got hidden_lmax={arguments['hidden_lmax']}, lmax={arguments['lmax']}"
+            "MACE: expected 0 <= hidden_lmax <= lmax, "
+            f"got hidden_lmax={arguments['hidden_lmax']}, lmax={arguments['lmax']}"
         )
     if arguments["correlation"] > 4:
         raise ConfigError(f"MACE: expected correlation up to 4, got {arguments['correlation']}")

@@ -40,10 +40,14 @@ class ManyBodyProduct(nn.Module):
         for degree, count in self.blocks:
             coefficients = torch.tensor(coupling(lmax, degree, count, reduced=reduced).coefficients)
             paths = coefficients.shape[1]
-            weight = torch.randn(n_elements, paths, channels, generator=generator, dtype=torch.float64) / paths
+            weight = (
+                torch.randn(n_elements, paths, channels, generator=generator, dtype=torch.float64) / paths
+            )
             self.register_parameter(f"weight_{degree}_{count}", nn.Parameter(weight.to(dtype)))
             self.register_buffer(f"coupling_{degree}_{count}", coefficients.to(dtype), persistent=reduced)
-        self.linear = DegreeLinear({l: channels for l in degrees}, channels, generator=generator, dtype=dtype)
+        self.linear = DegreeLinear(
+            dict.fromkeys(degrees, channels), channels, generator=generator, dtype=dtype
+        )
 
     def coefficients(self, elements: Tensor) -> Tensor:
         """Folded weights of the given elements, `[len(elements), n_coefficients, channels]`."""
@@ -62,7 +66,9 @@ class ManyBodyProduct(nn.Module):
             return {}
         lmax = isqrt(self.map.arguments[1].components) - 1
         return {
-            f"weight_{degree}_{count}": torch.tensor(coupling(lmax, degree, count).signs_from_e3nn_04())[:, None]
+            f"weight_{degree}_{count}": torch.tensor(coupling(lmax, degree, count).signs_from_e3nn_04())[
+                :, None
+            ]
             for degree, count in self.blocks
         }
 

@@ -1,7 +1,7 @@
 """The radial networks of a MACE model as tables, made at the first evaluation with fixed weights."""
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from sciten.tensor.multilinear.interpolation import Table
 
 if TYPE_CHECKING:
+    from sciten.potentials.mace.interaction import Interaction
     from sciten.potentials.mace.model import MACE
 
 #: Relative to the largest path weight, and to its steepest slope: on a level with float32 rounding in the network.
@@ -29,24 +30,25 @@ class RadialTables:
         Their errors are at most `TOLERANCE` and `SLOPE_TOLERANCE` unless the networks are extremely steep; what was
         reached stands in each table's `error` and `slope_error`.
         """
-        weights = [p for interaction in model.interactions for p in interaction.radial.parameters()]
+        layers = cast("list[Interaction]", model.interactions)
+        weights = [p for layer in layers for p in layer.radial.parameters()]
         # In-place updates count up the version, replacing a tensor changes its address.
         state = [(p.data_ptr(), p._version, p.dtype, p.device) for p in weights]
         if state != self._made_for:
             with torch.no_grad():
                 exact = copy.deepcopy(model.interactions).double().cpu()
-            self._tables = [
-                Table.of(
-                    lambda r, layer=layer: layer.path_weights(model.radial_basis(r)),
-                    model.cutoff,
-                    tolerance=TOLERANCE,
-                    slope_tolerance=SLOPE_TOLERANCE,
-                ).to(model.device, model.dtype)
-                for layer in exact.requires_grad_(False)
-            ]
+            layers = cast("list[Interaction]", exact.requires_grad_(False))
+            self._tables = [_tabulate(layer, model) for layer in layers]
             self._made_for = state
         return self._tables
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "RadialTables":
         return RadialTables()  # a copy of a model has weights of its own
 
+
+def _tabulate(layer: "Interaction", model: "MACE") -> Table:
+    def path_weights(distances: Tensor) -> Tensor:
+        return layer.path_weights(model.radial_basis(distances))
+
+    table = Table.of(path_weights, model.cutoff, tolerance=TOLERANCE, slope_tolerance=SLOPE_TOLERANCE)
+    return table.to(model.device, model.dtype)

@@ -16,7 +16,12 @@ class Executor(Protocol):
     """Anything that can run a `Multilinear`; all executors give the same numbers."""
 
     def run(
-        self, map_: Multilinear, arguments: Sequence[Tensor], indices: Mapping[str, Index], batch: int, channels: int
+        self,
+        map_: Multilinear,
+        arguments: Sequence[Tensor],
+        indices: Mapping[str, Index],
+        batch: int,
+        channels: int,
     ) -> tuple[Tensor, ...]:
         """The results, freshly allocated; no autograd is expected of it."""
         ...
@@ -81,7 +86,13 @@ class _Evaluate(torch.autograd.Function):
         if wanted and given:
             derivative = map_.derivative(wanted, given)
             values = _Evaluate.apply(
-                derivative, indices, batch, channels, executor, *ctx.saved_tensors, *(cotangents[r] for r in given)
+                derivative,
+                indices,
+                batch,
+                channels,
+                executor,
+                *ctx.saved_tensors,
+                *(cotangents[r] for r in given),
             )
             for argument, value in zip(wanted, values, strict=True):
                 gradients[argument] = value

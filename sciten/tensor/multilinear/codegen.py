@@ -51,7 +51,9 @@ class _Body:
         key = tuple((coefficient / lead, factors) for coefficient, factors in ordered)
         if key not in self.scalars:
             self.scalars[key] = len(self.scalars)
-            value = _horner([_Summand(f, None, operands) for f, operands in key], self, "T", self.scalar_lines)
+            value = _horner(
+                [_Summand(f, None, operands) for f, operands in key], self, "T", self.scalar_lines
+            )
             self.scalar_lines.append(f"const T s{self.scalars[key]} = {value};")
         return lead, self.scalars[key]
 
@@ -200,7 +202,10 @@ class Kernel:
         if self.consumed not in self.results:
             return []
         position = self.results.index(self.consumed)
-        return [f"out[{position}][0] = slope(arguments[0], last_knot, arguments[{len(self.map_.arguments)}][b], r{self.consumed});"]
+        return [
+            f"out[{position}][0] = slope(arguments[0], last_knot, arguments[{len(self.map_.arguments)}][b], "
+            f"r{self.consumed});"
+        ]
 
     def _loop(self, lines: list[str]) -> str:
         if not lines:
@@ -247,7 +252,9 @@ class Kernel:
                 body.lines.append(f"acc{result}_{k} += {total};")
                 after.append(f"r{result}[{k}] {'+=' if k in scalar else assign} sum(acc{result}_{k});")
 
-    def _collect(self, result: int, body: _Body) -> tuple[dict[int, list[_Summand]], dict[int, list[_Summand]]]:
+    def _collect(
+        self, result: int, body: _Body
+    ) -> tuple[dict[int, list[_Summand]], dict[int, list[_Summand]]]:
         """Terms by component: those with channels, their channel-free factors summed up first, and those without."""
         grouped: dict[tuple[int, tuple[str, ...]], list[tuple[float, tuple[str, ...]]]] = {}
         for coefficient, factors, (target, k) in self.map_.terms:
@@ -276,7 +283,9 @@ class Kernel:
     def _best_split(self, vector: dict[int, list[_Summand]]) -> frozenset[str]:
         """Which arguments go into the inner sums, so that the fewest multiply-adds remain."""
         present = {o.split("_")[0] for summands in vector.values() for s in summands for o in s.operands}
-        candidates = [frozenset(c) for n in range(1, len(present) + 1) for c in combinations(sorted(present), n)]
+        candidates = [
+            frozenset(c) for n in range(1, len(present) + 1) for c in combinations(sorted(present), n)
+        ]
         return min(candidates, key=lambda inner: (_cost(vector, inner), sorted(inner)), default=frozenset())
 
 
@@ -315,7 +324,8 @@ static inline void interpolate(const T* table, long last, T position, T* value) 
   const T* p = knot(table, last, position, &t);
   const T s = 1 - t, a = s * s * (1 + 2 * t), b = s * s * t, c = t * t * (3 - 2 * t), d = -t * t * s;
   for (long i = 0; i < {size}; i += W)
-    store(value + i, a * load(p + i) + b * load(p + {size} + i) + c * load(p + 2 * {size} + i) + d * load(p + 3 * {size} + i));
+    store(value + i, a * load(p + i) + b * load(p + {size} + i)
+                     + c * load(p + 2 * {size} + i) + d * load(p + 3 * {size} + i));
 }}
 static inline T slope(const T* table, long last, T position, const T* gradient) {{
   T t;
@@ -323,7 +333,8 @@ static inline T slope(const T* table, long last, T position, const T* gradient) 
   const T s = 1 - t, c = 6 * t * s, b = s * (1 - 3 * t), d = t * (3 * t - 2);
   V total = {{}};
   for (long i = 0; i < {size}; i += W)
-    total += load(gradient + i) * (c * (load(p + 2 * {size} + i) - load(p + i)) + b * load(p + {size} + i) + d * load(p + 3 * {size} + i));
+    total += load(gradient + i) * (c * (load(p + 2 * {size} + i) - load(p + i))
+                                   + b * load(p + {size} + i) + d * load(p + 3 * {size} + i));
   return sum(total);
 }}
 """

@@ -8,12 +8,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from sciten.errors import SciTenError
 
-_FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-w")
+_FLAGS = (
+    "-std=c++17",
+    "-O2",
+    "-fPIC",
+    "-shared",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-w",
+)
 #: Tried in turn; not every compiler knows OpenMP or the native target.
 _OPTIONAL_FLAGS = (("-march=native", "-fopenmp"), ("-march=native",), ())
 
@@ -41,8 +50,12 @@ def load(source: str) -> ctypes.CDLL:
     """
     program = compiler()
     if program is None:
-        raise SciTenError("no C++ compiler found: expected c++, g++ or clang++ on the PATH, or its path in CXX")
-    digest = hashlib.sha256("\0".join([source, program, _version(program), _machine(), *_FLAGS]).encode()).hexdigest()
+        raise SciTenError(
+            "no C++ compiler found: expected c++, g++ or clang++ on the PATH, or its path in CXX"
+        )
+    digest = hashlib.sha256(
+        "\0".join([source, program, _version(program), _machine(), *_FLAGS]).encode()
+    ).hexdigest()
     target = cache_folder() / f"{digest[:32]}.so"
     if not target.exists():
         _compile(program, source, target)
@@ -67,7 +80,7 @@ def _compile(program: str, source: str, target: Path) -> None:
         raise SciTenError(f"the C++ compiler {program} failed on a generated kernel: {said[-2000:]}")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _version(program: str) -> str:
     return subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
 

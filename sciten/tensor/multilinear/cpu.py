@@ -32,7 +32,12 @@ class Cpu:
     """Runs a `Multilinear` by compiled code, on as many threads as torch uses; float32 and float64."""
 
     def run(
-        self, map_: Multilinear, arguments: Sequence[Tensor], indices: Mapping[str, Index], batch: int, channels: int
+        self,
+        map_: Multilinear,
+        arguments: Sequence[Tensor],
+        indices: Mapping[str, Index],
+        batch: int,
+        channels: int,
     ) -> tuple[Tensor, ...]:
         """Results of the map; deterministic for a given number of threads."""
         return _Run(map_, [a.contiguous() for a in arguments], indices, batch, channels).results()
@@ -47,7 +52,7 @@ class Cpu:
         *,
         consumed: int | None = None,
     ) -> tuple[Tensor, ...]:
-        """As `run`, with argument 0 interpolated from a table (see `Table` in `interpolation`), never written to memory.
+        """As `run`, with argument 0 interpolated from a `Table` (see `interpolation`), never written to memory.
 
         `consumed` names the result that is the gradient of argument 0: in its place comes the gradient of
         `position`, `[batch, 1]`.
@@ -88,7 +93,11 @@ class _Run:
             index = self.indices[destination] if destination else _one_row(self.batch)
         order = index.order if index is not None else None
         rows = [self.indices[o.index].rows if o.index is not None else None for o in self.map_.arguments]
-        sides = [torch.zeros_like(t[:1]) if index is not None else None for _ in range(threads) for t in results.values()]
+        sides = [
+            torch.zeros_like(t[:1]) if index is not None else None
+            for _ in range(threads)
+            for t in results.values()
+        ]
         kernel = Kernel(
             self.map_,
             tuple(results),

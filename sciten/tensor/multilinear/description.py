@@ -70,8 +70,12 @@ class Multilinear:
         ):
             for operand, component in pairs:
                 if not (0 <= operand < len(operands) and 0 <= component < operands[operand].components):
-                    raise ConfigError(f"Multilinear: {term} names {kind} {operand}, component {component}, which is not there")
-        if self.results[term.target[0]].channels and not any(self.arguments[a].channels for a, _ in term.factors):
+                    raise ConfigError(
+                        f"Multilinear: {term} names {kind} {operand}, component {component}, which is not there"
+                    )
+        if self.results[term.target[0]].channels and not any(
+            self.arguments[a].channels for a, _ in term.factors
+        ):
             raise ConfigError(f"Multilinear: {term} has a result with channels but no factor with channels")
 
     @cached_property
@@ -116,7 +120,9 @@ def _canonical(terms: Sequence[Term]) -> tuple[Term, ...]:
         merged[key] = merged.get(key, 0.0) + coefficient
     return tuple(
         Term(float(coefficient), factors, target)
-        for (factors, target), coefficient in sorted(merged.items(), key=lambda item: (item[0][1], item[0][0]))
+        for (factors, target), coefficient in sorted(
+            merged.items(), key=lambda item: (item[0][1], item[0][0])
+        )
         if coefficient != 0.0
     )
 

@@ -18,9 +18,13 @@ class Index:
 
     def __init__(self, rows: Tensor, size: int) -> None:
         if rows.ndim != 1 or rows.dtype != torch.int64:
-            raise ConfigError(f"Index: expected int64 rows of shape [batch], got {rows.dtype} of {list(rows.shape)}")
-        if len(rows) and not (0 <= int(rows.min()) and int(rows.max()) < size):
-            raise ConfigError(f"Index: expected rows in [0, {size}), got {int(rows.min())} to {int(rows.max())}")
+            raise ConfigError(
+                f"Index: expected int64 rows of shape [batch], got {rows.dtype} of {list(rows.shape)}"
+            )
+        if len(rows) and not (int(rows.min()) >= 0 and int(rows.max()) < size):
+            raise ConfigError(
+                f"Index: expected rows in [0, {size}), got {int(rows.min())} to {int(rows.max())}"
+            )
         self.rows = rows.contiguous()
         self.size = size
 

@@ -14,7 +14,12 @@ class Reference:
     """Runs a `Multilinear` by gathering components, multiplying them, and adding up, term group by term group."""
 
     def run(
-        self, map_: Multilinear, arguments: Sequence[Tensor], indices: Mapping[str, Index], batch: int, channels: int
+        self,
+        map_: Multilinear,
+        arguments: Sequence[Tensor],
+        indices: Mapping[str, Index],
+        batch: int,
+        channels: int,
     ) -> tuple[Tensor, ...]:
         """Results of the map; shapes as its operands say. Differentiable by torch."""
         like = arguments[0]
@@ -43,9 +48,13 @@ class Reference:
         def column(values: list[int]) -> Tensor:
             return torch.tensor(values, device=like.device)
 
-        product = torch.tensor([t.coefficient for t in terms], dtype=like.dtype, device=like.device)[None, :, None]
+        product = torch.tensor([t.coefficient for t in terms], dtype=like.dtype, device=like.device)[
+            None, :, None
+        ]
         for position, argument in enumerate(pattern):
-            product = product * gathered[argument].index_select(1, column([t.factors[position][1] for t in terms]))
+            product = product * gathered[argument].index_select(
+                1, column([t.factors[position][1] for t in terms])
+            )
         if not map_.results[result].channels:
             product = product.sum(-1, keepdim=True)
         product = product.expand(like.shape[0], -1, -1)

@@ -25,7 +25,10 @@ def test_degree_linear_mixes_paths_on_a_view() -> None:
     features = torch.randn(3, 2 + 9, 4, generator=generator, dtype=torch.float64)
     found = layer(features)
     scalars = torch.einsum("npc,pcd->nd", features[:, :2], layer.weight_0.view(2, 4, 5)) / 8**0.5
-    vectors = torch.einsum("nmpc,pcd->nmd", features[:, 2:].view(3, 3, 3, 4), layer.weight_1.view(3, 4, 5)) / 12**0.5
+    vectors = (
+        torch.einsum("nmpc,pcd->nmd", features[:, 2:].view(3, 3, 3, 4), layer.weight_1.view(3, 4, 5))
+        / 12**0.5
+    )
     torch.testing.assert_close(found[:, 0], scalars)
     torch.testing.assert_close(found[:, 1:], vectors)
 

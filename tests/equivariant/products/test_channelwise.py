@@ -14,7 +14,12 @@ def e3nn_convolution(lmax_in, lmax, paths, weights, harmonics, features):
     irreps_out = o3.Irreps([(channels, (p.l_out, (-1) ** p.l_out)) for p in paths])
     instructions = [(p.l_in, p.l_edge, k, "uvu", True) for k, p in enumerate(paths)]
     product = o3.TensorProduct(
-        irreps_in, o3.Irreps.spherical_harmonics(lmax), irreps_out, instructions, shared_weights=False, internal_weights=False
+        irreps_in,
+        o3.Irreps.spherical_harmonics(lmax),
+        irreps_out,
+        instructions,
+        shared_weights=False,
+        internal_weights=False,
     ).double()
     blocks = features.split([2 * l + 1 for l in range(lmax_in + 1)], dim=1)
     flat = torch.cat([block.transpose(1, 2).flatten(1) for block in blocks], dim=1)

@@ -27,7 +27,9 @@ def test_basis_is_equivariant(lmax: int, degree: int, count: int, reduced: bool)
     d_in = d[: (lmax + 1) ** 2, : (lmax + 1) ** 2]
     d_out = d[degree**2 : (degree + 1) ** 2, degree**2 : (degree + 1) ** 2]
     rotated = evaluate_basis(lmax, degree, count, d_in @ features, reduced)
-    np.testing.assert_allclose(rotated, d_out @ evaluate_basis(lmax, degree, count, features, reduced), atol=1e-10)
+    np.testing.assert_allclose(
+        rotated, d_out @ evaluate_basis(lmax, degree, count, features, reduced), atol=1e-10
+    )
 
 
 def test_two_vectors_couple_to_their_square() -> None:

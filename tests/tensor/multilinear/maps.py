@@ -8,7 +8,12 @@ from sciten.tensor.multilinear import Index, Multilinear, Operand, Term
 def rich_map() -> Multilinear:
     """Gathered, shared, channel-free and repeated factors; scattered, shared and channel-free results."""
     arguments = (Operand(3, index="s"), Operand(4, channels=False), Operand(2), Operand(2, shared=True))
-    results = (Operand(5, index="r"), Operand(2, channels=False, shared=True), Operand(3), Operand(2, channels=False))
+    results = (
+        Operand(5, index="r"),
+        Operand(2, channels=False, shared=True),
+        Operand(3),
+        Operand(2, channels=False),
+    )
     convolution = [Term(0.3 * i - 1, ((0, i % 3), (1, i % 4), (2, i % 2)), (0, i % 5)) for i in range(20)]
     others = [
         Term(2.0, ((0, 1), (0, 2), (2, 1)), (1, 1)),

@@ -17,7 +17,9 @@ def test_reference_equals_a_dense_contraction() -> None:
         for l in range(2)
         for k in range(5)
     )
-    map_ = Multilinear((Operand(3, index="s"), Operand(4, channels=False), Operand(2)), (Operand(5, index="r"),), terms)
+    map_ = Multilinear(
+        (Operand(3, index="s"), Operand(4, channels=False), Operand(2)), (Operand(5, index="r"),), terms
+    )
     arguments, indices = rich_arguments(batch=11, channels=3)
     arguments = arguments[:3]
     (result,) = evaluate(map_, arguments, indices, executor=Reference())
@@ -47,7 +49,7 @@ def test_wrong_shapes_are_named() -> None:
 def test_wrong_dtype_is_named() -> None:
     arguments, indices = rich_arguments(batch=5, channels=2)
     arguments[1] = arguments[1].float()
-    with pytest.raises(ConfigError, match="argument 1.*float32"):
+    with pytest.raises(ConfigError, match=r"argument 1.*float32"):
         evaluate(rich_map(), arguments, indices)
 
 

@@ -33,8 +33,12 @@ def test_results_and_derivatives_equal_the_reference(channels: int) -> None:
 def test_float32_is_as_good_as_float32_can_be() -> None:
     arguments, indices = rich_arguments(batch=100, channels=16, dtype=torch.float32)
     exact = [a.detach().double().requires_grad_(True) for a in arguments]
-    for fast, plain in zip(all_orders(Cpu(), arguments, indices), all_orders(Reference(), exact, indices), strict=True):
-        torch.testing.assert_close(fast.double(), plain, rtol=1e-3, atol=2e-5 * float(plain.detach().abs().max()))
+    for fast, plain in zip(
+        all_orders(Cpu(), arguments, indices), all_orders(Reference(), exact, indices), strict=True
+    ):
+        torch.testing.assert_close(
+            fast.double(), plain, rtol=1e-3, atol=2e-5 * float(plain.detach().abs().max())
+        )
 
 
 def test_empty_batch_gives_zeros() -> None:
@@ -84,7 +88,9 @@ def test_memory_is_written_before_it_is_read(monkeypatch: pytest.MonkeyPatch) ->
     """Fresh memory full of NaN must not leak into any result."""
     arguments, indices = rich_arguments(batch=50, channels=16)
     new_empty = torch.Tensor.new_empty
-    monkeypatch.setattr(torch.Tensor, "new_empty", lambda self, *a, **k: new_empty(self, *a, **k).fill_(float("nan")))
+    monkeypatch.setattr(
+        torch.Tensor, "new_empty", lambda self, *a, **k: new_empty(self, *a, **k).fill_(float("nan"))
+    )
     assert all(torch.isfinite(value).all() for value in all_orders(Cpu(), arguments, indices))
 
 
@@ -100,6 +106,10 @@ with warnings.catch_warnings(record=True) as caught:
 print(float(result.sum()), len([w for w in caught if "no C++ compiler" in str(w.message)]))
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], env={"PATH": "", "CXX": "none-such"}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        env={"PATH": "", "CXX": "none-such"},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.split() == ["12.0", "1"]
