@@ -1,0 +1,33 @@
+"""`sciten train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file with the settings.", metavar="CONFIG.yaml")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Settings to change, such as loss.forces=100 or output=run1.", metavar="[KEY=VALUE ...]"
+        ),
+    ] = None,
+) -> None:
+    """Train a potential; the same command continues an interrupted run. Exits with 143 after SIGTERM."""
+    from sciten import training
+
+    settings = training.read_config(config, overrides or [])
+    result = training.train(settings)
+    minutes = result.seconds / 60
+    if result.already_complete:
+        done = f"{result.epochs} epochs, {minutes:.1f} minutes"
+        print(f"{result.output}: already complete ({done}); nothing was done")
+    elif not result.finished:
+        print(f"{result.output}: stopped in epoch {result.epochs}; the same command continues")
+        raise typer.Exit(143)
+    else:
+        if result.validation is not None:
+            print(result.validation.table())
+        print(f"{result.epochs} epochs in {minutes:.1f} minutes; see {result.output / 'report.html'}")

@@ -1,0 +1,27 @@
+"""Training: configurations as values, the loop, losses, checkpoints; and the evaluation of models."""
+
+from sciten.training.config import SecondStage, TrainConfig, read_config
+from sciten.training.evaluation import Evaluation, evaluate
+from sciten.training.losses import L2, Huber, Loss
+from sciten.training.optimizers import Adam, AdamW, AMSGrad
+from sciten.training.run import TrainResult, train
+from sciten.training.schedules import Constant, Cosine, Plateau
+
+__all__ = [
+    "L2",
+    "AMSGrad",
+    "Adam",
+    "AdamW",
+    "Constant",
+    "Cosine",
+    "Evaluation",
+    "Huber",
+    "Loss",
+    "Plateau",
+    "SecondStage",
+    "TrainConfig",
+    "TrainResult",
+    "evaluate",
+    "read_config",
+    "train",
+]

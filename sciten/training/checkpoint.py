@@ -1,0 +1,121 @@
+"""Checkpoints: one safetensors file that holds tensors and, as its metadata, the rest of the state as JSON.
+
+One file, replaced atomically, so that a kill at any moment leaves the old or the new checkpoint whole.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sciten.datasets import AtomsDataset
+from sciten.errors import ConfigError, ModelError, StorageError
+from sciten.files import atomic_path, sha256
+from sciten.potentials import Potential
+from sciten.training.config import TrainConfig
+
+_FORMAT = "sciten-checkpoint-1"
+_MAY_DIFFER = (
+    "output",
+    "tensorboard",
+    "checkpoint_every",
+    "train_file",
+    "valid_file",
+)  # files compare by content
+
+
+def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Write `tensors` and the JSON `state` to `path`, atomically."""
+    flat = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(flat, temporary, metadata={"format": _FORMAT, "state": json.dumps(state)})
+        except SafetensorError as error:  # how safetensors reports a full disk
+            raise StorageError(
+                f"{path}: cannot be written: {error}; the earlier checkpoint is kept"
+            ) from error
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the state of a checkpoint; raises `ModelError` where the file is none."""
+    try:
+        with safe_open(path, framework="pt") as stream:
+            metadata = stream.metadata() or {}
+            tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: not a checkpoint ({error}); delete the file to start over") from error
+    if metadata.get("format") != _FORMAT:
+        raise ModelError(
+            f"{path}: expected format {_FORMAT}, got {metadata.get('format')}; delete the file to start over"
+        )
+    return tensors, json.loads(metadata["state"])
+
+
+def identity(config: TrainConfig, model: Potential | None) -> dict[str, Any]:
+    """What a checkpoint and its continuation must share: settings by dotted key, files by their content."""
+    settings = {key: value for key, value in config.model_dump(mode="json").items() if key not in _MAY_DIFFER}
+    if model is not None:
+        settings["model"] = {"kind": type(model).__name__, **model.arguments()}
+    settings["train_file"] = _content(config.train_file)
+    if config.valid_file is not None:
+        settings["valid_file"] = _content(config.valid_file)
+    return _flat(json.loads(json.dumps(settings)))
+
+
+def require_same(path: Path, stored: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` naming the first setting in which a checkpoint's identity differs from ours."""
+    for key in [*ours, *(key for key in stored if key not in ours)]:
+        if stored.get(key) != ours.get(key):
+            raise ConfigError(
+                f"{path}: a checkpoint from another configuration: {key} was {stored.get(key)!r} there and "
+                f"is {ours.get(key)!r} now; choose another output, or delete the folder to start over"
+            )
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`tensors` with `prefix.` before each name."""
+    return {f"{prefix}.{name}": value for name, value in tensors.items()}
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose name starts with `prefix.`, without it."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The state of an optimiser by `index.name`; it is all tensors for the optimisers that sciten offers."""
+    return {
+        f"{index}.{name}": value
+        for index, entry in optimizer.state_dict()["state"].items()
+        for name, value in entry.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put `optimizer_tensors` back, bit for bit."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _content(path: Path) -> str:
+    with AtomsDataset(path):  # a missing or foreign file is refused here, with its name
+        return sha256(path)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
