@@ -4,10 +4,14 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sciten.errors import StorageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextlib.contextmanager
@@ -54,6 +58,22 @@ def write_bytes(target: str | os.PathLike[str], content: bytes) -> None:
 def write_text(target: str | os.PathLike[str], content: str) -> None:
     """Write `content` to `target` atomically, as UTF-8."""
     write_bytes(target, content.encode())
+
+
+def write_tensors(
+    target: str | os.PathLike[str], tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str]
+) -> str:
+    """Write tensors and metadata to a safetensors file atomically; returns its SHA-256, in hexadecimal."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    own = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with atomic_path(target) as temporary:
+        try:
+            save_file(own, temporary, metadata=dict(metadata))
+        except SafetensorError as error:  # how safetensors reports a full disk
+            raise StorageError(f"{target}: cannot be written: {error}") from error
+        return sha256(temporary)
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

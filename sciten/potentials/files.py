@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 import sciten
 from sciten.errors import ModelError
-from sciten.files import atomic_path, sha256, write_text
+from sciten.files import sha256, write_tensors, write_text
 from sciten.potentials.base import Potential
 from sciten.potentials.mace import MACE
 
@@ -49,10 +48,8 @@ def save_potential(
         "dtype": str(model.dtype).removeprefix("torch."),
         "clebsch_gordan": CLEBSCH_GORDAN,
     }
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    with atomic_path(folder / "model.safetensors") as temporary:
-        save_file(tensors, temporary, metadata={"sciten_model_sha256": _fingerprint(description)})
-        digest = sha256(temporary)
+    metadata = {"sciten_model_sha256": _fingerprint(description)}
+    digest = write_tensors(folder / "model.safetensors", model.state_dict(), metadata)
     document = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,

@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sciten.datasets import AtomsDataset
-from sciten.errors import ConfigError, ModelError, StorageError
-from sciten.files import atomic_path, sha256
+from sciten.errors import ConfigError, ModelError
+from sciten.files import sha256, write_tensors
 from sciten.potentials import Potential
 from sciten.training.config import TrainConfig
 
@@ -30,15 +29,8 @@ _MAY_DIFFER = (
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Write `tensors` and the JSON `state` to `path`, atomically."""
-    flat = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    with atomic_path(path) as temporary:
-        try:
-            save_file(flat, temporary, metadata={"format": _FORMAT, "state": json.dumps(state)})
-        except SafetensorError as error:  # how safetensors reports a full disk
-            raise StorageError(
-                f"{path}: cannot be written: {error}; the earlier checkpoint is kept"
-            ) from error
+    """Write `tensors` and the JSON `state` to `path`; where that fails, an earlier checkpoint stays."""
+    write_tensors(path, tensors, {"format": _FORMAT, "state": json.dumps(state)})
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

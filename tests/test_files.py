@@ -1,0 +1,64 @@
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sciten.errors import StorageError
+from sciten.files import atomic_path, sha256, write_tensors, write_text
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "file.txt"
+    write_text(target, "old")
+    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_permissions_are_the_usual_ones(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    write_text(tmp_path / "atomic", "")
+    assert (tmp_path / "atomic").stat().st_mode == plain.stat().st_mode
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"file/inside.txt: cannot be written"):
+        write_text(tmp_path / "file" / "inside.txt", "")
+
+
+def test_tensors_come_back_with_the_hash_of_the_file(tmp_path: Path) -> None:
+    tensors = {"a": torch.arange(6.0).reshape(2, 3).T, "b": torch.tensor(1, dtype=torch.int64)}
+    digest = write_tensors(tmp_path / "t.safetensors", tensors, {"key": "value"})
+    assert digest == sha256(tmp_path / "t.safetensors")
+    found = load_file(tmp_path / "t.safetensors")
+    assert all(torch.equal(found[name], value) for name, value in tensors.items())
+
+
+def test_a_full_disk_is_a_storage_error_and_keeps_the_old_file(tmp_path: Path) -> None:
+    """A limit on file size stands in for the full disk: the write fails midway."""
+    target = tmp_path / "t.safetensors"
+    write_tensors(target, {"a": torch.zeros(3)}, {})
+    before = target.read_bytes()
+    program = f"""
+import resource, signal, torch
+from sciten.errors import StorageError
+from sciten.files import write_tensors
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20000, {resource.RLIM_INFINITY}))
+try:
+    write_tensors({str(target)!r}, {{"a": torch.zeros(100000)}}, {{}})
+except StorageError as error:
+    print("refused", error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"refused {target}: cannot be written")
+    assert target.read_bytes() == before and os.listdir(tmp_path) == ["t.safetensors"]
