@@ -1,0 +1,100 @@
+"""Running a workflow's tasks on an executor, and skipping those that an earlier run has finished."""
+
+import dataclasses
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future, as_completed
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from sciten.errors import SciTenError
+from sciten.files import atomic_path
+
+Arrays = Mapping[str, np.ndarray]
+Task = TypeVar("Task")
+
+
+class TaskError(SciTenError, RuntimeError):
+    """Tasks of a workflow failed; the message names the first, and the results of the others are kept."""
+
+
+def run_tasks(
+    function: Callable[[Task], Arrays],
+    tasks: Sequence[Task],
+    *,
+    executor: Executor,
+    folder: Path,
+    version: str,
+    progress: bool = True,
+    description: str = "tasks",
+) -> list[dict[str, np.ndarray]]:
+    """The results of `function` on each task, in the order of `tasks`.
+
+    Each result is written to one file in `folder` as soon as it is there, so a run that is stopped and
+    started again computes only what is missing.
+
+    Args:
+        function: a pure function, importable by the workers, from a task to named arrays.
+        tasks: frozen dataclasses of plain values, all different: they alone decide the result.
+        executor: any `concurrent.futures.Executor`.
+        folder: where the results are kept, one `.npz` file for each task.
+        version: what else the results depend on, for instance the version of a quantum-chemistry program.
+        progress: show a progress bar.
+        description: what the progress bar says.
+
+    Raises:
+        TaskError: tasks failed; the results of the others are kept.
+        StorageError: a result cannot be written.
+    """
+    files = [folder / f"{_key(function, task, version)}.npz" for task in tasks]
+    missing = [i for i, file in enumerate(files) if not _is_complete(file)]
+    with tqdm(
+        total=len(tasks),
+        initial=len(tasks) - len(missing),
+        desc=description,
+        disable=None if progress else True,
+    ) as bar:
+        futures: dict[Future[Arrays], int] = {executor.submit(function, tasks[i]): i for i in missing}
+        failures: list[tuple[int, BaseException]] = []
+        for future in as_completed(futures):
+            i = futures[future]
+            error = future.exception()
+            if error is None:
+                _save(files[i], future.result())
+            else:
+                failures.append((i, error))
+            bar.update()
+    if failures:
+        i, error = min(failures, key=lambda failure: failure[0])
+        others = f", and {len(failures) - 1} others" if len(failures) > 1 else ""
+        raise TaskError(f"{tasks[i]} failed{others}: {type(error).__name__}: {error}") from error
+    return [_load(file) for file in files]
+
+
+def _key(function: Callable[[Any], Arrays], task: Any, version: str) -> str:
+    content = {
+        "function": f"{function.__module__}.{function.__qualname__}",
+        "task": dataclasses.asdict(task),
+        "version": version,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _is_complete(file: Path) -> bool:
+    # Written atomically, so a file that is there is whole unless somebody else has damaged it.
+    return file.exists() and zipfile.is_zipfile(file)
+
+
+def _save(file: Path, arrays: Arrays) -> None:
+    with atomic_path(file) as temporary, open(temporary, "wb") as stream:
+        np.savez(stream, **dict(arrays))  # type: ignore[arg-type]
+
+
+def _load(file: Path) -> dict[str, np.ndarray]:
+    with np.load(file, allow_pickle=False) as content:
+        return {name: content[name] for name in content.files}
