@@ -1,0 +1,68 @@
+# Everything happens in .venv. `make PYTHON=python3.12 ...` chooses the Python that it is made with.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PEERS := .venv-peers
+CHECKED := sciten workflows benchmarks tests
+
+# One thread for each of two test processes: OpenMP threads that wait for each other spin, and starve on busy cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint format bench constraints clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+install: $(INSTALLED) ## make .venv with sciten and all that development needs
+
+demo: install ## train, evaluate, verify and run a potential on bundled data (about 10 minutes)
+	$(BIN)/python workflows/demo.py
+
+test: lint ## lint, then the fast tests (about 3 minutes)
+	$(PYTEST)
+
+test-slow: install ## the long tests that `make test` leaves out
+	$(PYTEST) -m slow
+
+lint: install ## ruff, mypy and import-linter
+	$(BIN)/python -m ruff check $(CHECKED)
+	$(BIN)/python -m ruff format --check $(CHECKED)
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
+
+format: install ## format the code and mend what ruff can mend
+	$(BIN)/python -m ruff check --fix $(CHECKED)
+	$(BIN)/python -m ruff format $(CHECKED)
+
+bench: install $(PEERS)/.installed ## measure what the README reports, beside the peers (about 40 minutes, idle machine)
+	$(BIN)/sciten benchmark mace --peer-python $(CURDIR)/$(PEERS)/bin/python
+	$(BIN)/python benchmarks/mace_parity.py --peer-python $(CURDIR)/$(PEERS)/bin/python
+	$(BIN)/python benchmarks/datasets_memory.py
+	$(BIN)/python benchmarks/readme_table.py
+
+constraints: install ## write the versions in .venv to constraints.txt
+	@{ echo "# The versions that the tests were last run with; 'make constraints' writes this file."; \
+	  $(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//'; } > constraints.txt.new
+	@mv constraints.txt.new constraints.txt
+
+clean: ## remove .venv, .venv-peers and what the tools leave behind
+	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "sciten needs Python 3.11 or newer, and '$(PYTHON)' is none; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
+	  exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --upgrade pip
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev,xtb]'
+	@touch $@
+
+# The peers have an environment of their own: mace-torch pins e3nn==0.4.4.
+$(PEERS)/.installed: constraints.txt | $(BIN)/python
+	$(PYTHON) -m venv --clear $(PEERS)
+	$(PEERS)/bin/python -m pip install $$(grep '^torch==' constraints.txt) mace-torch==0.3.16 symmetrix-xl==0.1.1 safetensors
+	@touch $@

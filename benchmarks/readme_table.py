@@ -1,0 +1,103 @@
+"""Write the README's measured section anew, from the files in benchmarks/results/.
+
+    python benchmarks/readme_table.py [--check]
+
+Only what a results file says is written; a question that has none yet is left out. With --check nothing is
+written, and the exit code is 1 where the README does not say what the files say.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sciten.cli.benchmarks import tables
+from sciten.files import write_text
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+Document = Mapping[str, Any]
+
+
+def speed(document: Document) -> str:
+    """MACE beside other programs: times and ratios."""
+    return (
+        "**Speed on the CPU**: each program on the same weights and structures in the same run, interleaved; "
+        "medians, and how many times as long as sciten a peer takes (`sciten benchmark mace`).\n\n"
+        + tables.markdown(document).strip()
+    )
+
+
+def parity(document: Document) -> str:
+    """Agreement with mace-torch at the full width of the published models."""
+    models, versions = document["models"], document["versions"]
+    largest = {
+        key: max(model[key]["difference"] for model in models.values() if key in model)
+        for key in document["tolerances"]
+    }
+    sizes = [model["parameters"] / 1e6 for model in models.values()]
+    return (
+        f"**The same numbers as mace-torch** {versions['mace-torch']}, in float64 on molecules and crystals: "
+        f"energies within {largest['energy']:.0e} eV, forces within {largest['forces']:.0e} eV/Å, stress "
+        f"within {largest['stress']:.0e} eV/Å³, for {len(models)} randomly initialised models of "
+        f"{min(sizes):.1f} to {max(sizes):.1f} million parameters with the hyperparameters of MACE-MP-0, "
+        "MPA-0, OMAT-0 and OFF23, converted by `workflows/convert_mace.py` (`benchmarks/mace_parity.py`)."
+    )
+
+
+def memory(document: Document) -> str:
+    """Memory for iterating a large dataset."""
+    return (
+        f"**Memory.** Iterating a dataset of {document['atoms']:,} atoms in {document['frames']:,} frames "
+        f"costs {document['above_imports_mb']:.0f} MB above the imports and takes "
+        f"{document['iteration_s']:.1f} s (`benchmarks/datasets_memory.py`)."
+    )
+
+
+#: What the README reports, in this order.
+REPORTED: Mapping[str, Callable[[Document], str]] = {
+    "mace_speed.json": speed,
+    "mace_parity.json": parity,
+    "datasets_memory.json": memory,
+}
+
+
+def measured(results: Path) -> str:
+    """The section, from the results files that are there."""
+    present = [(results / name, render) for name, render in REPORTED.items() if (results / name).is_file()]
+    return "\n\n".join(render(json.loads(path.read_text(encoding="utf-8"))) for path, render in present)
+
+
+def renewed(readme: str, section: str) -> str:
+    """The README with `section` between the markers."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise SystemExit(f"README.md: expected the lines {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{section}\n{END}{after}" if section else f"{before}{BEGIN}\n{END}{after}"
+
+
+def main() -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Write the README's measured section.")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 if it is out of date"
+    )
+    options = parser.parse_args()
+    path = ROOT / "README.md"
+    readme = path.read_text(encoding="utf-8")
+    wanted = renewed(readme, measured(ROOT / "benchmarks" / "results"))
+    if wanted == readme:
+        return 0
+    if options.check:
+        print("README.md is out of date: run python benchmarks/readme_table.py")
+        return 1
+    write_text(path, wanted)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
