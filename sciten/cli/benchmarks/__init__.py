@@ -1,0 +1,1 @@
+"""What `sciten benchmark` measures: one module for each question."""
