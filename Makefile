@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers
-CHECKED := sciten workflows benchmarks tests
 
 # One thread for each of two test processes: OpenMP threads that wait for each other spin, and starve on busy cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
@@ -27,14 +26,14 @@ test-slow: install ## the long tests that `make test` leaves out
 	$(PYTEST) -m slow
 
 lint: install ## ruff, mypy and import-linter
-	$(BIN)/python -m ruff check $(CHECKED)
-	$(BIN)/python -m ruff format --check $(CHECKED)
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 
 format: install ## format the code and mend what ruff can mend
-	$(BIN)/python -m ruff check --fix $(CHECKED)
-	$(BIN)/python -m ruff format $(CHECKED)
+	$(BIN)/python -m ruff check --fix
+	$(BIN)/python -m ruff format
 
 bench: install $(PEERS)/.installed ## measure what the README reports, beside the peers (about 40 minutes, idle machine)
 	$(BIN)/sciten benchmark mace --peer-python $(CURDIR)/$(PEERS)/bin/python

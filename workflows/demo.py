@@ -38,7 +38,7 @@ def main(
     train_file: Annotated[Path, typer.Option(help="Training set.")] = ROOT / "data/molecules_train.h5",
     test_file: Annotated[Path, typer.Option(help="Test set.")] = ROOT / "data/molecules_test.h5",
     output: Annotated[Path, typer.Option(help="Folder for all that is made.")] = Path("runs/demo"),
-    picoseconds: Annotated[float, typer.Option(help="Length of the dynamics.")] = 5.0,
+    picoseconds: Annotated[float, typer.Option(min=0.1, help="Length of the dynamics.")] = 5.0,
 ) -> None:
     """Train a MACE potential on bundled data, evaluate it, verify it, and run molecular dynamics with it."""
     started = time.perf_counter()
@@ -64,7 +64,7 @@ def main(
     trajectory = run_nve(output, molecule, picoseconds)
     drift, drift_figure = energy_drift(trajectory)
     conservation = (
-        f"{molecule.symbols}, {picoseconds:g} ps in steps of {TIME_STEP} fs: the total energy drifts by "
+        f"{molecule.get_chemical_formula()}, {picoseconds:g} ps in steps of {TIME_STEP} fs: the total energy drifts by "
         f"{drift.slope:.1g} ± {2 * drift.error:.1g} meV per atom and ps."
     )
 
@@ -139,17 +139,20 @@ def energy_drift(trajectory: Path) -> tuple[Drift, Path]:
             1e3 * frames.observable(f"{name}_energy") / n_atoms for name in ("potential", "kinetic")
         )
     total = potential + kinetic
+    drift = linear_drift(total, times[1] - times[0])
     figure = Figure(figsize=(8, 3.2), layout="constrained")
-    for position, (title, curves) in enumerate(
-        {"total energy": [total], "potential and kinetic energy": [potential, kinetic]}.items(), start=1
-    ):
-        axes = figure.add_subplot(1, 2, position)
-        for curve in curves:
-            axes.plot(times, curve - curve[0], linewidth=0.8)
+    left, right = figure.subplots(1, 2)
+    left.plot(times, total - total.mean(), color="#9db8d2", linewidth=0.6, label="total")
+    line = drift.slope * (times - times.mean())
+    left.plot(times, line, color="#c4622d", label=f"drift: {drift.slope:.1g} meV/atom/ps")
+    right.plot(times, kinetic - kinetic.mean(), color="#c4622d", linewidth=0.6, label="kinetic")
+    right.plot(times, potential - potential.mean(), color="#2f5d8a", linewidth=0.6, label="potential")
+    for axes in (left, right):
         axes.set_xlabel("time (ps)")
-        axes.set_ylabel("change (meV/atom)")
-        axes.set_title(title, fontsize=10)
-    return linear_drift(total, times[1] - times[0]), save(figure, trajectory.with_name("nve_energy.png"))
+        axes.set_ylabel("energy less its mean (meV/atom)")
+        axes.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
+        axes.margins(y=0.2)
+    return drift, save(figure, trajectory.with_name("nve_energy.png"))
 
 
 def verdict(verification: Verification) -> str:

@@ -7,6 +7,7 @@ import torch
 
 from sciten.datasets.graphs import neighbor_list
 from sciten.datasets.structure import Structure
+from sciten.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -22,7 +23,12 @@ def to_pyg(structure: Structure, cutoff: float | None = None) -> "Data":
     (senders, receivers) and `shifts` `[n_edges, 3]`; the vector of an edge is `pos[receiver] - pos[sender] +
     shifts @ cell`.
     """
-    from torch_geometric.data import Data
+    try:
+        from torch_geometric.data import Data
+    except ImportError as error:
+        raise MissingExtraError(
+            "to_pyg needs torch-geometric, which is not installed: pip install 'sciten[pyg]'"
+        ) from error
 
     n = len(structure)
     data = Data(

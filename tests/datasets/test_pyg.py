@@ -32,3 +32,13 @@ def test_edges_and_batching(tmp_path):
     assert torch.equal(batch.batch, expected.frame)
     assert torch.equal(batch.cell, expected.cell) and torch.equal(batch.pbc, expected.pbc)
     assert torch.equal(batch.energy, expected.energy) and batch.stress.shape == (2, 6)
+
+
+def test_without_torch_geometric_the_extra_is_named(monkeypatch) -> None:
+    import sys
+
+    from sciten.errors import MissingExtraError
+
+    monkeypatch.setitem(sys.modules, "torch_geometric.data", None)
+    with pytest.raises(MissingExtraError, match=r"sciten\[pyg\]"):
+        to_pyg(Structure.from_ase(molecule("H2O")))

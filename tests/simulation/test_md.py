@@ -42,7 +42,7 @@ def test_thermostats_reach_their_temperature(ensemble, tmp_path):
     output = tmp_path / "run.h5"
     atoms = copper(2)
     calculator = Einstein(atoms.positions, stiffness=np.linspace(2.0, 6.0, len(atoms)))
-    run_md(atoms, calculator, ensemble, steps=4000, timestep=2.0, initial_temperature=100, output=output)
+    run_md(atoms, calculator, ensemble, steps=3000, timestep=2.0, initial_temperature=100, output=output)
     with Trajectory(output) as trajectory:
         temperatures = trajectory.observable("temperature")[100:]
     # 96 degrees of freedom over some ten correlation times: about two per cent of uncertainty.

@@ -75,9 +75,7 @@ def test_a_truncated_result_is_computed_anew(tmp_path):
 
 def test_a_failure_names_its_task_and_the_others_are_kept(tmp_path):
     log = str(tmp_path / "log")
-    with pytest.raises(
-        TaskError, match=r"exponent=-1.* failed, and 1 others: ValueError: negative"
-    ):
+    with pytest.raises(TaskError, match=r"exponent=-1.* failed, and 1 others: ValueError: negative"):
         run([Power(2.0, n, log) for n in (1, -1, 2, -2)], tmp_path / "work")
     assert len(list((tmp_path / "work").glob("*.npz"))) == 2
 

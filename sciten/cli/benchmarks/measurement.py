@@ -134,7 +134,8 @@ class Measurement:
             "PYTHONPATH": None,
             "PYTHONDONTWRITEBYTECODE": "1",
             "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",  # e3nn 0.4 needs it with a newer torch
-            "SYMMETRIX_JIT_CACHE": os.environ.get("SYMMETRIX_JIT_CACHE", str(self._folder / "symmetrix")),
+            # Its cache is as empty at first, but shared between the cases: generating code takes minutes.
+            "SYMMETRIX_JIT_CACHE": str(self._folder / "symmetrix"),
         }
         command = [str(self.settings.peer_python), str(SCRIPTS / _PEERS[name])]
         return Worker(name, command, threads=threads, environment=environment)

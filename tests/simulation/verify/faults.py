@@ -41,7 +41,7 @@ def non_conservative(atoms: Atoms, results: dict[str, Any]) -> None:
 
 
 def swirling(atoms: Atoms, results: dict[str, Any]) -> None:
-    results["forces"] = results["forces"] + 1e-3 * np.cross(
+    results["forces"] = results["forces"] + 1e-2 * np.cross(
         [0.0, 0.0, 1.0], atoms.positions - atoms.positions.mean(axis=0)
     )
 
