@@ -123,13 +123,18 @@ class TrajectoryWriter:
             raise StorageError(f"{self.path}: the trajectory cannot be written: {error}") from error
         self._flushed = time.monotonic()
 
-    def resume(self) -> tuple[Restart, Atoms]:
-        """Cut the file back to its last complete frame; returns its state and structure."""
+    def last(self) -> tuple[Restart, Atoms]:
+        """The last complete frame: its state and its structure. Raises `DataError` where there is none."""
         restart = self._load_restart()
-        frames = int(np.searchsorted(self._file[f"{_PARTICLES}/position/step"][:], restart.step)) + 1
-        _truncate(self._file, frames)
+        return restart, _read_frame(self._file, self._index(restart.step))
+
+    def cut_after(self, step: int) -> None:
+        """Take away what was stored after a step, complete or not."""
+        _truncate(self._file, self._index(step) + 1)
         self._file.flush()
-        return restart, _read_frame(self._file, frames - 1)
+
+    def _index(self, step: int) -> int:
+        return int(np.searchsorted(self._file[f"{_PARTICLES}/position/step"][:], step))
 
     @property
     def run(self) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from sciten.simulation.ensembles import Ensemble, Integrator
 from sciten.simulation.h5md import Frame, Restart, TrajectoryWriter
 from sciten.simulation.velocities import draw_velocities
 
+_SAME_ENERGY = 1e-4  # eV per atom; float32 on another machine differs by less, another model by more
+
 
 class SimulationError(SciTenError, RuntimeError):
     """A simulation went astray: an energy that is no number, or atoms that fly apart."""
@@ -79,7 +81,7 @@ def run_md(
         progress: show a progress bar.
 
     Raises:
-        ConfigError: a parameter is out of range, or differs from those of the run to be resumed.
+        ConfigError: a parameter is out of range, or it or the model is not that of the run to be resumed.
         DataError: the structure is empty, or `output` is not a trajectory of this structure.
         SimulationError: an energy is not finite, the temperature passes `max_temperature`, or the cell's
             volume changes fourfold.
@@ -151,38 +153,41 @@ class _Run:
         writer = TrajectoryWriter(path)
         try:
             self._check_same(path, writer.run)
-            restart, stored = writer.resume()
-            if not np.array_equal(stored.numbers, self.atoms.numbers):
-                raise DataError(
-                    f"{path}: expected a trajectory of {self.atoms.get_chemical_formula()}, "
-                    f"got one of {stored.get_chemical_formula()}; name another file"
-                )
-            self.atoms.set_positions(stored.positions, apply_constraint=False)
-            if stored.pbc.any():
-                self.atoms.set_cell(stored.cell)
-            self.atoms.set_pbc(stored.pbc)
-            self.atoms.set_masses(stored.get_masses())
+            restart, stored = writer.last()
+            self._place(path, stored)
             self.atoms.set_momenta(restart.momenta, apply_constraint=False)
             self.integrator = self.ensemble.integrator(self.atoms, self.timestep, self.rng)
             self.ensemble.restore(self.integrator, restart.thermostat)
             self.rng.bit_generator.state = dict(restart.random)
             self.step = restart.step
+            writer.cut_after(restart.step)
         except BaseException:
             writer.close()
             raise
         return writer
 
+    def _place(self, path: Path, stored: Atoms) -> None:
+        if not np.array_equal(stored.numbers, self.atoms.numbers):
+            raise DataError(
+                f"{path}: expected a trajectory of {self.atoms.get_chemical_formula()}, "
+                f"got one of {stored.get_chemical_formula()}; name another file"
+            )
+        self.atoms.set_positions(stored.positions, apply_constraint=False)
+        if stored.pbc.any():
+            self.atoms.set_cell(stored.cell)
+        self.atoms.set_pbc(stored.pbc)
+        self.atoms.set_masses(stored.get_masses())
+        energy, before = self.atoms.get_potential_energy(), stored.get_potential_energy()
+        if not abs(energy - before) <= _SAME_ENERGY * len(stored):
+            raise ConfigError(
+                f"{path}: expected {before} eV for the last stored frame, got {energy} eV; "
+                "resume with the model that began the run or name another file"
+            )
+
     def go(self, steps: int, writer: TrajectoryWriter | None, max_temperature: float, progress: bool) -> None:
         """Advance to step `steps`."""
-        bar = tqdm(
-            total=steps,
-            initial=self.step,
-            unit="step",
-            desc="md",
-            disable=None if progress else True,
-            mininterval=0.5,
-        )
-        with bar:
+        quiet = None if progress else True
+        with tqdm(total=steps, initial=self.step, unit="step", desc="md", disable=quiet) as bar:
             while self.step < steps:
                 self.integrator.step()
                 self.step += 1

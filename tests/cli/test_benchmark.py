@@ -201,10 +201,10 @@ def test_targets_look_in_the_right_direction() -> None:
     )
 
 
-def test_the_issue_s_cases_and_targets() -> None:
+def test_cases_and_targets() -> None:
     found = cases_.cases((0, 1, 2))
     assert len(found) == len(set(found)) == 9
-    assert found[0] == Case("evaluate", "silicon", 1)  # where symmetrix-xl's published-like mark is
+    assert found[0] == Case("evaluate", "silicon", 1)  # symmetrix-xl comes here first
     assert cases_.cases((1,)) == [case for case in found if case.degree == 1]
     goals = {(c.task, c.system, c.degree): cases_.TARGETS[c.task, c.system].get(c.degree) for c in found}
     assert goals["train", "acac", 1] == 3 and goals["train", "acac", 0] is None

@@ -1,7 +1,11 @@
+import sys
+
+import pytest
 import torch
 from torch_geometric.data import Batch
 
 from sciten.datasets import AtomsDataset, batch_from_structures, write_structures
+from sciten.errors import MissingExtraError
 from tests.datasets.conftest import make_structure
 
 
@@ -34,11 +38,8 @@ def test_edges_and_batching(tmp_path):
     assert torch.equal(batch.energy, expected.energy) and batch.stress.shape == (2, 6)
 
 
-def test_without_torch_geometric_the_extra_is_named(monkeypatch) -> None:
-    import sys
-
-    from sciten.errors import MissingExtraError
-
+def test_without_torch_geometric_the_extra_is_named(tmp_path, monkeypatch):
+    write_structures(tmp_path / "a.h5", [make_structure(0)])
     monkeypatch.setitem(sys.modules, "torch_geometric.data", None)
     with pytest.raises(MissingExtraError, match=r"sciten\[pyg\]"):
-        to_pyg(Structure.from_ase(molecule("H2O")))
+        AtomsDataset(tmp_path / "a.h5").to_pyg(0)

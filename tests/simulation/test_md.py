@@ -138,6 +138,8 @@ def test_another_run_is_not_resumed(tmp_path):
         run_md(copper(), POTENTIAL, Langevin(310.0), steps=20, output=output, resume=True)
     with pytest.raises(ConfigError, match="timestep_fs"):
         run_md(copper(), POTENTIAL, Langevin(300.0), steps=20, timestep=1.0, output=output, resume=True)
+    with pytest.raises(ConfigError, match="the model that began the run"):
+        run_md(copper(), ToyPotential((29,)), Langevin(300.0), steps=20, output=output, resume=True)
     with pytest.raises(DataError, match="expected a trajectory of Cu32, got one of Cu4"):
         run_md(copper(2), POTENTIAL, Langevin(300.0), steps=20, output=output, resume=True)
 
