@@ -58,7 +58,9 @@ class SciTenCalculator(Calculator):
         super().__init__()
         self.potentials = open_potentials(model, device, dtype)
         # Members of a committee with the same cutoff share one list.
-        self._lists = {key: VerletList(key[0], skin, key[1]) for key in map(_list_key, self.potentials)}
+        self._lists = {
+            cutoff: VerletList(cutoff, skin) for cutoff in {potential.cutoff for potential in self.potentials}
+        }
 
     @property
     def list_builds(self) -> int:
@@ -88,8 +90,9 @@ class SciTenCalculator(Calculator):
 
     def _predict(self, potential: Potential, atoms: Atoms, stress: bool) -> dict[str, Any]:
         cell, pbc = atoms.cell.array, atoms.pbc
-        senders, receivers, shifts = self._lists[_list_key(potential)].edges(atoms.positions, cell, pbc)
+        edges = self._lists[potential.cutoff].edges(atoms.positions, cell, pbc)
         device = potential.device
+        senders, receivers, shifts = (torch.from_numpy(part).to(device) for part in edges)
         numbers = torch.as_tensor(atoms.numbers, dtype=torch.int64, device=device)
         batch = AtomsBatch(
             positions=torch.as_tensor(atoms.positions, dtype=torch.float64, device=device),
@@ -130,10 +133,6 @@ def _open(model: ModelLike, device: torch.device | str | None, dtype: torch.dtyp
 def as_calculator(target: BaseCalculator | ModelLike | Sequence[ModelLike]) -> BaseCalculator:
     """An ASE calculator as it is, or a `SciTenCalculator` of anything that one can be made of."""
     return target if isinstance(target, BaseCalculator) else SciTenCalculator(target)
-
-
-def _list_key(potential: Potential) -> tuple[float, torch.device]:
-    return potential.cutoff, potential.device
 
 
 def _results(prediction: Prediction) -> dict[str, Any]:

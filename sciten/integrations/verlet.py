@@ -1,8 +1,6 @@
 """A neighbour list with a skin, reused over small steps."""
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from sciten.datasets.graphs import neighbor_list
 from sciten.errors import ConfigError
@@ -23,22 +21,20 @@ class VerletList:
     Args:
         cutoff: Å.
         skin: Å; zero builds a new list for every structure.
-        device: where the edges are wanted.
     """
 
-    def __init__(self, cutoff: float, skin: float, device: torch.device | str = "cpu") -> None:
+    def __init__(self, cutoff: float, skin: float) -> None:
         if not (np.isfinite(skin) and skin >= 0):
             raise ConfigError(f"skin: expected a length of zero or more in Å, got {skin}")
         self.cutoff = cutoff
         self.skin = skin
-        self.device = torch.device(device)
         self.builds = 0  #: how many neighbour lists have been built so far
         self._reference: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
-        self._senders = self._receivers = self._shifts = torch.empty(0)
+        self._edges = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3)))
 
     def edges(
         self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Senders `[n_edges]`, receivers `[n_edges]` (ascending) and shifts `[n_edges, 3]` within the cutoff.
 
         Args:
@@ -48,11 +44,11 @@ class VerletList:
         """
         if not self._holds(positions, cell, pbc):
             self._build(positions, cell, pbc)
-        here = torch.as_tensor(positions, dtype=torch.float64, device=self.device)
-        translations = self._shifts @ torch.as_tensor(cell, dtype=torch.float64, device=self.device)
-        vectors = here[self._receivers] - here[self._senders] + translations
-        inside = (vectors * vectors).sum(dim=1) < self.cutoff**2
-        return self._senders[inside], self._receivers[inside], self._shifts[inside]
+        senders, receivers, shifts = self._edges
+        # `take` gathers rows about twice as fast as indexing does.
+        vectors = positions.take(receivers, axis=0) - positions.take(senders, axis=0) + shifts @ cell
+        inside = np.flatnonzero(np.einsum("ij,ij->i", vectors, vectors) < self.cutoff**2)
+        return senders.take(inside), receivers.take(inside), shifts.take(inside, axis=0)
 
     def _holds(self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> bool:
         if self._reference is None:
@@ -61,7 +57,7 @@ class VerletList:
         if old_positions.shape != positions.shape or not np.array_equal(old_pbc, pbc):
             return False
         stretch, shrinkage = np.eye(3), 1.0
-        if not np.array_equal(old_cell, cell):
+        if pbc.any() and not np.array_equal(old_cell, cell):
             stretch = np.linalg.solve(_completed(old_cell), _completed(cell))
             shrinkage = float(np.linalg.svd(stretch, compute_uv=False)[-1])
         moved = np.linalg.norm(positions - old_positions @ stretch, axis=1).max(initial=0.0)
@@ -69,9 +65,7 @@ class VerletList:
 
     def _build(self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> None:
         senders, receivers, shifts = neighbor_list(positions, cell, pbc, self.cutoff + self.skin)
-        self._senders = torch.as_tensor(senders, dtype=torch.int64, device=self.device)
-        self._receivers = torch.as_tensor(receivers, dtype=torch.int64, device=self.device)
-        self._shifts = torch.as_tensor(shifts, dtype=torch.float64, device=self.device)
+        self._edges = (senders, receivers, shifts.astype(np.float64))
         self._reference = (positions.copy(), np.array(cell), np.array(pbc))
         self.builds += 1
 

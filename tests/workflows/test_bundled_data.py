@@ -11,6 +11,10 @@ from workflows import make_periodic_dataset, make_xtb_dataset
 
 DATA = Path(__file__).parents[2] / "data"
 FILES = ("molecules_train.h5", "molecules_test.h5", "crystal_train.h5", "crystal_test.h5")
+FILES_BY_SPEED = [
+    *FILES[:2],
+    *(pytest.param(name, marks=pytest.mark.slow) for name in FILES[2:]),
+]
 METHODS = {"molecules": make_xtb_dataset.METHOD, "crystal": make_periodic_dataset.METHOD}
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
@@ -91,7 +95,7 @@ def test_hot_frames_hold_more_energy_by_about_equipartition(datasets, molecule):
     assert mean[600] - mean[300] == pytest.approx(harmonic, rel=0.35)
 
 
-@pytest.mark.parametrize("name", ["molecules_train.h5", "molecules_test.h5", "crystal_test.h5"])
+@pytest.mark.parametrize("name", FILES_BY_SPEED)
 def test_labels_are_those_of_the_method(datasets, name):
     pytest.importorskip("tblite", reason="tblite is not installed; pip install 'sciten[xtb]'")
     from workflows import xtb

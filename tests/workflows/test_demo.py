@@ -86,6 +86,7 @@ def test_a_second_run_takes_the_training_as_it_is_and_a_failed_check_shows_in_th
     output, _ = run
     weights = (output / "model" / "model.safetensors").read_bytes()
     monkeypatch.setattr(demo, "verify", functools.partial(demo.verify, checks=CHECKS[:1]))
+    monkeypatch.setattr(demo, "draw_errors", lambda *_: [])  # drawn before
     monkeypatch.setattr(demo.Verification, "failures", property(lambda self: self.results))
     threads = torch.get_num_threads()
     with pytest.raises(typer.Exit) as stopped:
