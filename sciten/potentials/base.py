@@ -1,16 +1,17 @@
 """What every interatomic potential shares: from energies per atom to energy, forces and stress."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sciten.datasets.batch import AtomsBatch
 from sciten.errors import DataError, ModelError
+from sciten.potentials.precision import Float64Buffers
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -36,7 +37,7 @@ class Prediction:
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
-class Potential(nn.Module, ABC):
+class Potential(Float64Buffers, ABC):
     """An interatomic potential: a sum of energies per atom, each a function of nearby edge vectors.
 
     A subclass gives `elements`, `cutoff`, `interaction_energies` and `arguments`; forces and stress follow here
@@ -46,22 +47,6 @@ class Potential(nn.Module, ABC):
     elements: tuple[int, ...]  #: atomic numbers the model knows, ascending
     cutoff: float  #: Å; edges of this length or more do not contribute
     isolated_atom_energies: Tensor  #: buffer `[n_elements]`, eV, float64
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._float64_buffers: list[str] = []
-
-    def keep_float64(self, name: str, value: Tensor) -> None:
-        """Register a buffer that stays float64 when the model is cast: energies must add up to full precision."""
-        self.register_buffer(name, value.to(torch.float64))
-        self._float64_buffers.append(name)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Potential":
-        kept = {name: getattr(self, name) for name in self._float64_buffers}
-        super()._apply(fn, recurse)
-        for name, value in kept.items():
-            setattr(self, name, value.to(getattr(self, name).device))
-        return self
 
     @abstractmethod
     def arguments(self) -> dict[str, Any]:

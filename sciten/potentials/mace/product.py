@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from sciten.equivariant.layers.linear import DegreeLinear
 from sciten.equivariant.products.symmetric import contraction_map, coupling
+from sciten.potentials.precision import Float64Buffers
 from sciten.tensor.multilinear import Executor, Index, evaluate
 
 
-class ManyBodyProduct(nn.Module):
+class ManyBodyProduct(Float64Buffers):
     """mace-torch's `EquivariantProductBasisBlock`: a symmetric contraction followed by a linear map.
 
     Weights are `weight_{L}_{nu}`, `[n_elements, n_paths, channels]` for output degree L and nu factors. They are folded
@@ -44,17 +45,17 @@ class ManyBodyProduct(nn.Module):
                 torch.randn(n_elements, paths, channels, generator=generator, dtype=torch.float64) / paths
             )
             self.register_parameter(f"weight_{degree}_{count}", nn.Parameter(weight.to(dtype)))
-            self.register_buffer(f"coupling_{degree}_{count}", coefficients.to(dtype), persistent=reduced)
+            self.keep_float64(f"coupling_{degree}_{count}", coefficients, persistent=reduced)
         self.linear = DegreeLinear(
             dict.fromkeys(degrees, channels), channels, generator=generator, dtype=dtype
         )
 
     def coefficients(self, elements: Tensor) -> Tensor:
         """Folded weights of the given elements, `[len(elements), n_coefficients, channels]`."""
-        folded = [
-            getattr(self, f"coupling_{degree}_{count}") @ getattr(self, f"weight_{degree}_{count}")[elements]
-            for degree, count in self.blocks
-        ]
+        folded = []
+        for degree, count in self.blocks:
+            weight = getattr(self, f"weight_{degree}_{count}")[elements]
+            folded.append(getattr(self, f"coupling_{degree}_{count}").to(weight.dtype) @ weight)
         return torch.cat(folded, dim=1)
 
     def signs_from_e3nn_04(self) -> dict[str, Tensor]:
