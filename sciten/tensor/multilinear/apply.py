@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sciten.errors import ConfigError
-from sciten.tensor.multilinear.description import Multilinear, Operand
+from sciten.tensor.multilinear.description import Multilinear
 from sciten.tensor.multilinear.index import Index
 from sciten.tensor.multilinear.reference import Reference
 
@@ -124,9 +124,3 @@ def _sizes(map_: Multilinear, arguments: Sequence[Tensor], indices: Mapping[str,
                 f"got {list(argument.shape)} and {argument.dtype}"
             )
     return batch if batch is not None else 1, channels if channels is not None else 1
-
-
-def result_shape(operand: Operand, indices: Mapping[str, Index], batch: int, channels: int) -> list[int]:
-    """Shape of a result of this operand."""
-    rows = [] if operand.shared else [indices[operand.index].size if operand.index else batch]
-    return [*rows, operand.components, *([channels] if operand.channels else [])]
