@@ -97,12 +97,17 @@ class Multilinear:
 
     def operations(self, batch: int = 1, channels: int = 1) -> int:
         """Multiplications and additions of the map as written, term by term, nothing factored out."""
-        total = 0
+        plain, wide = self._operations
+        return (plain + wide * channels) * batch
+
+    @cached_property
+    def _operations(self) -> tuple[int, int]:
+        """Operations of the terms without and with channels; every launch of a kernel asks for them."""
+        counts = [0, 0]
         for term in self.terms:
-            width = channels if any(self.arguments[a].channels for a, _ in term.factors) else 1
             scale = 0 if abs(term.coefficient) == 1 else 1
-            total += width * (len(term.factors) + scale)
-        return total * batch
+            counts[any(self.arguments[a].channels for a, _ in term.factors)] += len(term.factors) + scale
+        return counts[0], counts[1]
 
     def bytes_moved(self, batch: int = 1, channels: int = 1, itemsize: int = 4) -> int:
         """Bytes that must travel at least: every operand once for each batch element (shared ones once)."""
