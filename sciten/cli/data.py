@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from sciten.datasets import AtomsDataset, import_structures
 from sciten.errors import ConfigError
 
 app = typer.Typer(help="Import structures and look at datasets.", no_args_is_help=True)
@@ -49,6 +48,8 @@ def import_(
     A label that a frame lacks is masked. Frames whose configuration type is IsolatedAtom or isolated_atom
     give isolated-atom energies.
     """
+    from sciten.datasets import import_structures
+
     if len(files) < 2:
         raise ConfigError(f"sciten data import: expected INPUT [INPUT ...] OUT.h5, got only {files[0]}")
     census = import_structures(
@@ -72,6 +73,8 @@ def import_(
 @app.command()
 def info(file: Annotated[Path, typer.Argument(metavar="FILE.h5", help="A dataset.")]) -> None:
     """Print the provenance and the label census of a dataset."""
+    from sciten.datasets import AtomsDataset
+
     with AtomsDataset(file) as dataset:
         record = dataset.attributes
         print(f"{file}: {len(dataset)} frames, {dataset.n_atoms} atoms, made {record['created']}")
