@@ -48,6 +48,38 @@ def parity(document: Document) -> str:
     )
 
 
+def accuracy(document: Document) -> str:
+    """Test errors after training, beside those of others."""
+    lines = [
+        "| | seeds | parameters | minutes | energy, meV | forces, meV/Å |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    kind = "rmse" if document["references"][0]["forces_rmse"] is not None else "mae"
+    for config, found in document["summary"].items():
+        cells = [
+            f"{found['mean'][f'{label}_{kind}']:.1f}"
+            + (f" ± {found['spread'][f'{label}_{kind}']:.1f}" if found["seeds"] > 1 else "")
+            for label in ("energy", "forces")
+        ]
+        head = f"sciten, `{config}` | {found['seeds']} | {found['parameters']:,}"
+        lines.append(f"| {head} | {found['mean']['wall_s'] / 60:.1f} | {' | '.join(cells)} |")
+    for reference in document["references"]:
+        cells = [str(reference[f"{label}_{kind}"]) for label in ("energy", "forces")]
+        lines.append(f"| {reference['source']} | | | | {' | '.join(cells)} |")
+    question = document["question"].partition(":")[0]
+    text = f"**Accuracy, {question}**: test {kind.upper()} per frame and per force component, with the "
+    text += "standard deviation over seeds; training on two threads within "
+    peer = document["mace-torch"]
+    minutes = document["limit_s"] / 60
+    text += (
+        f"{minutes:.1f} minutes, which mace-torch needed for {peer['epochs']} epochs on the same machine"
+        if peer
+        else f"{minutes:.0f} minutes"
+    )
+    command = "benchmarks/accuracy.py"
+    return f"{text} (`{command}`).\n\n" + "\n".join(lines)
+
+
 def memory(document: Document) -> str:
     """Memory for iterating a large dataset."""
     return (
@@ -60,6 +92,8 @@ def memory(document: Document) -> str:
 #: What the README reports, in this order.
 REPORTED: Mapping[str, Callable[[Document], str]] = {
     "mace_speed.json": speed,
+    "accuracy_acac.json": accuracy,
+    "accuracy_aspirin.json": accuracy,
     "mace_parity.json": parity,
     "datasets_memory.json": memory,
 }

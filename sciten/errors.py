@@ -23,3 +23,7 @@ class MissingExtraError(SciTenError, ImportError):
 
 class StorageError(SciTenError, OSError):
     """A file could not be written (no space left, no permission); nothing half-written remains."""
+
+
+class DivergenceError(SciTenError, RuntimeError):
+    """A training or a simulation left the range where its numbers mean something; what was stored is kept."""

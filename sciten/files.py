@@ -1,6 +1,7 @@
 """Writing files so that a crash, a kill or a full disk never leaves half of one behind."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
@@ -64,16 +65,27 @@ def write_tensors(
     target: str | os.PathLike[str], tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str]
 ) -> str:
     """Write tensors and metadata to a safetensors file atomically; returns its SHA-256, in hexadecimal."""
+    with atomic_path(target) as temporary:
+        return save_tensors(temporary, tensors, metadata)
+
+
+def save_tensors(path: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str]) -> str:
+    """As `write_tensors`, to a path that `atomic_path` gave."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     own = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    with atomic_path(target) as temporary:
-        try:
-            save_file(own, temporary, metadata=dict(metadata))
-        except SafetensorError as error:  # how safetensors reports a full disk
-            raise StorageError(f"{target}: cannot be written: {error}") from error
-        return sha256(temporary)
+    try:
+        save_file(own, path, metadata=dict(metadata))
+    except SafetensorError as error:  # how safetensors reports a full disk
+        raise OSError(errno.EIO, str(error)) from error
+    return sha256(path)
+
+
+def remove_left_behind(folder: Path) -> None:
+    """Remove the temporary files that a killed `atomic_path` left directly in `folder`."""
+    for temporary in folder.glob(".*.????????.tmp"):
+        temporary.unlink(missing_ok=True)
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

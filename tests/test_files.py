@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from sciten.errors import StorageError
-from sciten.files import atomic_path, sha256, write_tensors, write_text
+from sciten.files import atomic_path, remove_left_behind, sha256, write_tensors, write_text
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -62,3 +62,12 @@ except StorageError as error:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"refused {target}: cannot be written")
     assert target.read_bytes() == before and os.listdir(tmp_path) == ["t.safetensors"]
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    (tmp_path / "run").mkdir()
+    others = [tmp_path / name for name in (".cache.tmp", "a.tmp", "run/.model.json.abcdefgh.tmp")]
+    for path in [*others, tmp_path / ".model.json.abcd_fgh.tmp"]:
+        path.write_text("")
+    remove_left_behind(tmp_path)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(others)

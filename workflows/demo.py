@@ -64,8 +64,8 @@ def main(
     trajectory = run_nve(output, molecule, picoseconds)
     drift, drift_figure = energy_drift(trajectory)
     conservation = (
-        f"{molecule.get_chemical_formula()}, {picoseconds:g} ps in steps of {TIME_STEP} fs: the total energy drifts by "
-        f"{drift.slope:.1g} ± {2 * drift.error:.1g} meV per atom and ps."
+        f"{molecule.get_chemical_formula()}, {picoseconds:g} ps in steps of {TIME_STEP} fs, in float64: "
+        f"the total energy drifts by {drift.slope:.1g} ± {2 * drift.error:.1g} meV per atom and ps."
     )
 
     sections = [

@@ -1,5 +1,6 @@
 """`sciten md`."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,18 +53,18 @@ def md(
     from sciten.integrations.ase import SciTenCalculator
     from sciten.simulation import NPT, NVE, Langevin, NoseHoover, Trajectory, export_extxyz, run_md
 
-    choices: dict[EnsembleName, Ensemble] = {
-        EnsembleName.NVE: NVE(),
-        EnsembleName.LANGEVIN: Langevin(temperature, friction),
-        EnsembleName.NOSE_HOOVER: NoseHoover(temperature, time_constant),
-        EnsembleName.NPT: NPT(temperature, pressure, time_constant, pressure_time_constant),
+    choices: dict[EnsembleName, Callable[[], Ensemble]] = {
+        EnsembleName.NVE: NVE,
+        EnsembleName.LANGEVIN: lambda: Langevin(temperature, friction),
+        EnsembleName.NOSE_HOOVER: lambda: NoseHoover(temperature, time_constant),
+        EnsembleName.NPT: lambda: NPT(temperature, pressure, time_constant, pressure_time_constant),
     }
     if min(supercell) < 1:
         raise ConfigError(f"--supercell: expected three numbers of at least 1, got {supercell}")
     result = run_md(
         read_structure(structure).repeat(supercell),
         SciTenCalculator(model, device=device),
-        choices[ensemble],
+        choices[ensemble](),
         steps=steps,
         timestep=timestep,
         initial_temperature=temperature,

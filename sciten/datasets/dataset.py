@@ -20,6 +20,7 @@ from sciten.errors import DataError
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
+_JSON_ATTRIBUTES = ("units", "sources", "notes", "metadata")
 _CACHE_BYTES = 32 << 20  # a small dataset stays in memory whole
 
 
@@ -45,14 +46,16 @@ class AtomsDataset(Sequence[Structure]):
         with hdf5.open_readonly(self.path) as file:
             self._pointers = schema.check(self.path, file)
             self._boundaries = block_boundaries(self._pointers)
-            self._config_names = [str(name) for name in file["config_type_names"].asstr()[:]]
-            self._config_codes = file["config_type"][:]
-            stored = dict(file.attrs)
-        as_json = ("units", "sources", "notes", "metadata")
-        #: what the file says of itself: units, sources and their SHA-256, command, licence, creation date ...
-        self.attributes: dict[str, Any] = {
-            name: json.loads(value) if name in as_json else value for name, value in stored.items()
-        }
+            try:
+                self._config_names = [str(name) for name in file["config_type_names"].asstr()[:]]
+                self._config_codes = file["config_type"][:]
+                #: what the file says of itself: units, sources and their SHA-256, command, licence, date ...
+                self.attributes: dict[str, Any] = {
+                    name: json.loads(value) if name in _JSON_ATTRIBUTES else value
+                    for name, value in file.attrs.items()
+                }
+            except (OSError, RuntimeError, KeyError, ValueError) as error:
+                raise _damaged(self.path, error) from error
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
         return type(self), (self.path,)
@@ -134,6 +137,10 @@ class AtomsDataset(Sequence[Structure]):
             return self._structure(position)
         if isinstance(index, slice):
             index = range(*index.indices(len(self)))
+        elif np.asarray(index).dtype == bool:
+            if len(index) != len(self):
+                raise IndexError(f"{self.path}: expected a mask of {len(self)} frames, got {len(index)}")
+            index = np.flatnonzero(index)
         return [self[int(i)] for i in index]
 
     def __iter__(self) -> Iterator[Structure]:
@@ -190,5 +197,8 @@ class AtomsDataset(Sequence[Structure]):
         try:
             return read(self._file)
         except (OSError, RuntimeError, KeyError) as error:
-            text = " ".join(str(error).split())[:160]
-            raise DataError(f"{self.path}: damaged file, import it again ({text})") from error
+            raise _damaged(self.path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path}: damaged file, import it again ({' '.join(str(error).split())[:160]})")

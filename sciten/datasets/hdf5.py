@@ -1,7 +1,9 @@
 """HDF5 files written whole or not at all, and read with errors that a user can act on."""
 
 import contextlib
+import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -96,6 +98,25 @@ def create(target: str | os.PathLike[str]) -> Iterator[NewFile]:
                 new.check()  # after a failed write HDF5 may complain of what it reads back
                 raise
         new.check()
+
+
+def require_space(path: str | os.PathLike[str], n_bytes: int) -> None:
+    """Raise `StorageError` where a file cannot grow by `n_bytes`, before HDF5 tries: see `_ShieldedStream`.
+
+    The space is claimed and given back at once, so that HDF5 finds the file as long as it left it.
+    """
+    try:
+        with open(path, "r+b") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            if hasattr(os, "posix_fallocate"):
+                try:
+                    os.posix_fallocate(stream.fileno(), size, n_bytes)
+                finally:
+                    stream.truncate(size)
+            elif shutil.disk_usage(path).free < n_bytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def open_readonly(path: str | os.PathLike[str]) -> h5py.File:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sciten.errors import DataError
+from sciten.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -126,6 +126,12 @@ class LabelKeys:
     virial: str | None = None
     config_type: str = "config_type"
 
+    def __post_init__(self) -> None:
+        if self.stress is not None and self.virial is not None:
+            raise ConfigError(
+                f"expected a stress key or a virial key, got both ({self.stress!r} and {self.virial!r}); leave one out"
+            )
+
     def explicit(self) -> tuple[str, ...]:
         """The label keys that the user named."""
         return tuple(key for key in (self.energy, self.forces, self.stress, self.virial) if key)
@@ -180,7 +186,7 @@ class _Labels:
         return forces
 
     def stress(self) -> np.ndarray | None:
-        if self.keys.virial is not None and self.keys.stress is None:
+        if self.keys.virial is not None:  # there is no stress key beside it, see LabelKeys
             value = self._take(self.keys.virial, "virial")
             volume = abs(np.linalg.det(self.atoms.cell.array))
             if value is None or volume == 0:

@@ -14,7 +14,7 @@ from torch import Tensor
 from sciten.datasets.batch import AtomsBatch
 from sciten.errors import ConfigError, DataError
 from sciten.integrations.verlet import VerletList
-from sciten.potentials.base import Potential, Prediction
+from sciten.potentials.base import Potential, Prediction, has_stress
 
 #: A model folder, a training output folder, or a potential.
 ModelLike: TypeAlias = str | os.PathLike[str] | Potential
@@ -78,7 +78,7 @@ class SciTenCalculator(Calculator):
         structure = self.atoms
         if structure is None or len(structure) == 0:
             raise DataError("SciTenCalculator: the structure has no atoms; give at least one")
-        stress = bool(structure.pbc.any()) and abs(np.linalg.det(structure.cell.array)) > 0
+        stress = has_stress(structure)
         if "stress" in properties and not stress:
             raise NoStressError(
                 f"SciTenCalculator: stress was asked of {structure.get_chemical_formula()}, which has no "

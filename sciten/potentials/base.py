@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sciten.datasets.batch import AtomsBatch
-from sciten.errors import DataError, ModelError
+from sciten.errors import ConfigError, DataError, ModelError
 from sciten.potentials.precision import Float64Buffers
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Potential(Float64Buffers, ABC):
 
     @abstractmethod
     def arguments(self) -> dict[str, Any]:
-        """The constructor's arguments as JSON values; `type(self)(**arguments())` builds the same model."""
+        """The constructor's arguments as JSON values; `type(self)(**arguments())` has the same architecture."""
 
     @abstractmethod
     def interaction_energies(self, batch: AtomsBatch, vectors: Tensor) -> Tensor:
@@ -137,30 +137,43 @@ class Potential(Float64Buffers, ABC):
         """Energy and forces (and stress) of a prepared batch, with fixed weights, detached."""
         return self(batch, stress=stress, inference=True)
 
-    def evaluate(self, structures: "Sequence[Atoms]") -> list[dict[str, np.ndarray | float]]:
-        """Predictions for ASE structures.
+    def evaluate(
+        self, structures: "Sequence[Atoms]", *, batch_size: int = 32
+    ) -> list[dict[str, np.ndarray | float]]:
+        """Predictions for ASE structures, `batch_size` of them at once.
 
         Returns one dict for each: `energy` (eV), `forces` `[n_atoms, 3]` (eV/Å) and, where the structure is
-        periodic along all three axes, `stress` `[6]` (eV/Å³, Voigt xx yy zz yz xz xy, tension positive).
+        periodic and its cell has a volume, `stress` `[6]` (eV/Å³, Voigt xx yy zz yz xz xy, tension positive).
         """
-        if not structures:
-            return []
-        periodic = [bool(atoms.pbc.all()) for atoms in structures]
+        if batch_size < 1:
+            raise ConfigError(f"evaluate: expected batch_size of at least 1, got {batch_size}")
         results: list[dict[str, np.ndarray | float]] = [{} for _ in structures]
         for kind in (True, False):
-            chosen = [i for i, flag in enumerate(periodic) if flag == kind]
-            if not chosen:
-                continue
-            batch = self.prepare([structures[i] for i in chosen])
-            prediction = self.forward_batch(batch, stress=kind)
-            atoms_per_frame = torch.bincount(batch.frame, minlength=batch.n_frames).tolist()
-            forces = prediction.forces
-            split = forces.cpu().split(atoms_per_frame) if forces is not None else ()
-            for position, i in enumerate(chosen):
-                results[i] = {"energy": float(prediction.energy[position]), "forces": split[position].numpy()}
-                if prediction.stress is not None:
-                    results[i]["stress"] = prediction.stress[position].cpu().numpy()
+            chosen = [i for i, atoms in enumerate(structures) if has_stress(atoms) == kind]
+            for start in range(0, len(chosen), batch_size):
+                members = chosen[start : start + batch_size]
+                predicted = self._evaluate_batch([structures[i] for i in members], stress=kind)
+                for i, result in zip(members, predicted, strict=True):
+                    results[i] = result
         return results
+
+    def _evaluate_batch(
+        self, structures: "Sequence[Atoms]", *, stress: bool
+    ) -> "list[dict[str, np.ndarray | float]]":
+        prediction = self.forward_batch(self.prepare(structures), stress=stress)
+        arrays = {"energy": prediction.energy.tolist()}
+        if prediction.forces is not None:
+            arrays["forces"] = np.split(
+                prediction.forces.cpu().numpy(), np.cumsum([len(atoms) for atoms in structures])[:-1]
+            )
+        if prediction.stress is not None:
+            arrays["stress"] = list(prediction.stress.cpu().numpy())
+        return [dict(zip(arrays, row, strict=True)) for row in zip(*arrays.values(), strict=True)]
+
+
+def has_stress(atoms: "Atoms") -> bool:
+    """Whether a structure has a stress: it is periodic along some axis, and its cell has a volume."""
+    return bool(atoms.pbc.any()) and abs(float(np.linalg.det(atoms.cell.array))) > 0
 
 
 def _forces(batch: AtomsBatch, gradient: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ from torch import Tensor
 
 import sciten
 from sciten.errors import ModelError
-from sciten.files import sha256, write_tensors, write_text
+from sciten.files import atomic_path, save_tensors, sha256
 from sciten.potentials.base import Potential
+from sciten.potentials.devices import require_device
 from sciten.potentials.mace import MACE
 
 FORMAT = "sciten-potential"
@@ -27,7 +28,7 @@ _CLASSES: Mapping[str, type[MACE]] = {"MACE": MACE}
 def save_potential(
     model: Potential, folder: str | os.PathLike[str], *, provenance: Mapping[str, str] | None = None
 ) -> None:
-    """Write a model to `folder`, each file atomically.
+    """Write a model to `folder`, in the place of one that stands there only when all is written.
 
     Args:
         model: any potential that sciten knows how to load.
@@ -48,17 +49,21 @@ def save_potential(
         "dtype": str(model.dtype).removeprefix("torch."),
         "clebsch_gordan": CLEBSCH_GORDAN,
     }
-    metadata = {"sciten_model_sha256": _fingerprint(description)}
-    digest = write_tensors(folder / "model.safetensors", model.state_dict(), metadata)
     document = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         **description,
-        "tensors_sha256": digest,
         "units": {"energy": "eV", "length": "Å"},
         "provenance": {"sciten": sciten.__version__, **(provenance or {})},
     }
-    write_text(folder / "model.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    metadata = {"sciten_model_sha256": _fingerprint(description)}
+    # Both files are complete before either is renamed: a full disk leaves the model that stood here.
+    with (
+        atomic_path(folder / "model.json") as temporary,
+        atomic_path(folder / "model.safetensors") as weights,
+    ):
+        document["tensors_sha256"] = save_tensors(weights, model.state_dict(), metadata)
+        temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def load_potential(
@@ -73,7 +78,11 @@ def load_potential(
 
     Raises:
         ModelError: the path is no model, or a damaged or pickled one; the message says which and what to do.
+        ConfigError: torch cannot use the device here.
     """
+    if dtype not in (None, *_DTYPES.values()):
+        raise ModelError(f"load_potential: expected dtype torch.float32 or torch.float64, got {dtype}")
+    require_device(device)
     folder = _model_folder(Path(path))
     document = _read_document(folder / "model.json")
     tensors = _read_tensors(folder / "model.safetensors", document)

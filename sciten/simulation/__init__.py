@@ -2,7 +2,7 @@
 
 from sciten.simulation.ensembles import NPT, NVE, Langevin, NoseHoover
 from sciten.simulation.h5md import Trajectory, export_extxyz
-from sciten.simulation.md import MDResult, SimulationError, run_md
+from sciten.simulation.md import MDResult, run_md
 from sciten.simulation.relax import Relaxation, relax
 from sciten.simulation.verify import Verification, verify
 
@@ -13,7 +13,6 @@ __all__ = [
     "MDResult",
     "NoseHoover",
     "Relaxation",
-    "SimulationError",
     "Trajectory",
     "Verification",
     "export_extxyz",

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import h5py
 import numpy as np
@@ -22,6 +22,7 @@ from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 
 import sciten
+from sciten.datasets import hdf5
 from sciten.errors import DataError, StorageError
 from sciten.files import atomic_path
 
@@ -98,10 +99,10 @@ class TrajectoryWriter:
         restart: Restart,
     ) -> Self:
         """A new file with its first frame; it appears under its name only when that is complete."""
-        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-            _lay_out(file, atoms, run, first, restart)
-            _append(file, [first])
-            _store_restart(file, restart)
+        with hdf5.create(path) as new:
+            _lay_out(new.file, atoms, run, first, restart)
+            _append(new.file, [first])
+            _store_restart(new.file, restart)
         return cls(path)
 
     def append(self, frame: Frame, restart: Restart) -> None:
@@ -113,14 +114,12 @@ class TrajectoryWriter:
 
     def flush(self) -> None:
         """Write what is pending; raises `StorageError` where the disk is full."""
-        try:
-            if self._pending and self._restart is not None:
-                _append(self._file, self._pending)
-                _store_restart(self._file, self._restart)
-                self._pending = []
-            self._file.flush()
-        except (OSError, RuntimeError) as error:
-            raise StorageError(f"{self.path}: the trajectory cannot be written: {error}") from error
+        if self._pending and self._restart is not None:
+            hdf5.require_space(self.path, _growth(self._file, len(self._pending)))
+            _append(self._file, self._pending)
+            _store_restart(self._file, self._restart)
+            self._pending = []
+        self._file.flush()
         self._flushed = time.monotonic()
 
     def last(self) -> tuple[Restart, Atoms]:
@@ -130,11 +129,12 @@ class TrajectoryWriter:
 
     def cut_after(self, step: int) -> None:
         """Take away what was stored after a step, complete or not."""
-        _truncate(self._file, self._index(step) + 1)
+        _resize(self._file, self._index(step) + 1)
         self._file.flush()
 
     def _index(self, step: int) -> int:
-        return int(np.searchsorted(self._file[f"{_PARTICLES}/position/step"][:], step))
+        # The last one: a kill may leave rows behind it that hold anything.
+        return int(np.flatnonzero(self._file[f"{_PARTICLES}/position/step"][:] == step)[-1])
 
     @property
     def run(self) -> dict[str, Any]:
@@ -185,7 +185,13 @@ class Trajectory:
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> Atoms:
+    @overload
+    def __getitem__(self, index: int) -> Atoms: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Atoms]: ...
+    def __getitem__(self, index: int | slice) -> Atoms | list[Atoms]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._length))]
         if not -self._length <= index < self._length:
             raise IndexError(f"{self.path}: frame {index} of {self._length}")
         return _read_frame(self._file, index % self._length)
@@ -318,7 +324,17 @@ def _complete_frames(file: h5py.File) -> int:
     return min(len(dataset) for dataset in _series(file))
 
 
-def _truncate(file: h5py.File, frames: int) -> None:
+def _growth(file: h5py.File, frames: int) -> int:
+    """Bytes by which a file may grow when `frames` are appended: whole chunks, and room for their index."""
+    growth = 1 << 16
+    for dataset in _series(file):
+        growth += (frames // dataset.chunks[0] + 2) * (
+            math.prod(dataset.chunks) * dataset.dtype.itemsize + 4096
+        )
+    return growth
+
+
+def _resize(file: h5py.File, frames: int) -> None:
     for dataset in _series(file):
         dataset.resize(frames, axis=0)
 
@@ -326,7 +342,7 @@ def _truncate(file: h5py.File, frames: int) -> None:
 def _append(file: h5py.File, frames: list[Frame]) -> None:
     start = len(file[f"{_PARTICLES}/position/step"])
     columns = {name: np.array([frame.values[name] for frame in frames]) for name in frames[0].values}
-    _truncate(file, start + len(frames))
+    _resize(file, start + len(frames))
     for name, dataset in _elements(file).items():
         dataset[start:] = columns[name]
     file[f"{_PARTICLES}/position/time"][start:] = [frame.time for frame in frames]

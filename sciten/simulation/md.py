@@ -12,17 +12,13 @@ from ase import Atoms, units
 from ase.calculators.calculator import BaseCalculator
 from tqdm import tqdm
 
-from sciten.errors import ConfigError, DataError, SciTenError
+from sciten.errors import ConfigError, DataError, DivergenceError
 from sciten.integrations.ase import ModelLike, as_calculator
 from sciten.simulation.ensembles import Ensemble, Integrator
 from sciten.simulation.h5md import Frame, Restart, TrajectoryWriter
 from sciten.simulation.velocities import draw_velocities
 
 _SAME_ENERGY = 1e-4  # eV per atom; float32 on another machine differs by less, another model by more
-
-
-class SimulationError(SciTenError, RuntimeError):
-    """A simulation went astray: an energy that is no number, or atoms that fly apart."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ def run_md(
     Raises:
         ConfigError: a parameter is out of range, or it or the model is not that of the run to be resumed.
         DataError: the structure is empty, or `output` is not a trajectory of this structure.
-        SimulationError: an energy is not finite, the temperature passes `max_temperature`, or the cell's
+        DivergenceError: an energy is not finite, the temperature passes `max_temperature`, or the cell's
             volume changes fourfold.
     """
     _check(atoms, steps=steps, interval=interval, timestep=timestep)
@@ -238,15 +234,15 @@ class _Run:
         where = f"step {self.step} ({self.step * self.timestep:g} fs) of {self.atoms.get_chemical_formula()}"
         remedy = "relax the structure first, take a smaller time step, or train the model for such structures"
         if not (np.isfinite(energy) and np.isfinite(temperature)):
-            raise SimulationError(
+            raise DivergenceError(
                 f"{where}: expected finite numbers, got {energy} eV at {temperature} K; {remedy}"
             )
         if temperature > max_temperature:
-            raise SimulationError(
+            raise DivergenceError(
                 f"{where}: expected at most {max_temperature:g} K, got {temperature:.0f} K; {remedy}"
             )
         if self.volume and not 0.25 < (ratio := self.atoms.get_volume() / self.volume) < 4:
-            raise SimulationError(
+            raise DivergenceError(
                 f"{where}: the volume is {ratio:.2g} times that of the given structure; {remedy}"
             )
 

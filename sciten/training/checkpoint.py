@@ -23,9 +23,11 @@ _MAY_DIFFER = (
     "output",
     "tensorboard",
     "checkpoint_every",
-    "train_file",
+    "cache_megabytes",
+    "max_time",
+    "train_file",  # files compare by content
     "valid_file",
-)  # files compare by content
+)
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:

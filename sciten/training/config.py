@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-import torch
 import yaml
 from ase.data import atomic_numbers, chemical_symbols
 from pydantic import BeforeValidator, Field, create_model, field_validator, model_validator
@@ -16,6 +15,7 @@ from pydantic import BeforeValidator, Field, create_model, field_validator, mode
 from sciten.errors import ConfigError
 from sciten.files import write_text
 from sciten.potentials import MACE, Potential
+from sciten.potentials.devices import require_device
 from sciten.training.losses import Loss
 from sciten.training.optimizers import AMSGrad, Optimizer
 from sciten.training.schedules import Constant, Plateau, Schedule
@@ -152,13 +152,7 @@ class TrainConfig(Section):
     @field_validator("device")
     @classmethod
     def _usable_device(cls, value: str) -> str:
-        try:
-            torch.zeros(1, device=value)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"expected a device that torch can use here, such as cpu, got {value!r}: {reason}"
-            ) from None
+        require_device(value)
         return value
 
     @model_validator(mode="after")

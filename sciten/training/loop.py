@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sciten.datasets import AtomsBatch
-from sciten.errors import ConfigError
+from sciten.errors import ConfigError, DivergenceError
 from sciten.potentials import Potential
 from sciten.training.average import WeightAverage
 from sciten.training.checkpoint import (
@@ -80,7 +80,7 @@ class Trainer:
         """Train to the end; False where SIGTERM came before it, after a checkpoint was written.
 
         Raises:
-            ConfigError: the loss or its gradient is not a finite number.
+            DivergenceError: the loss or its gradient is not a finite number.
         """
         if self.ranks.is_first:
             self.log.cut(self.state.metrics_bytes)
@@ -273,7 +273,7 @@ class Trainer:
             return
         what = f"the loss is {loss}" if not np.isfinite(loss) else f"the norm of its gradient is {norm}"
         optimizer: Any = self.config.optimizer
-        raise ConfigError(
+        raise DivergenceError(
             f"epoch {self.state.epoch}, step {self.state.step}: {what}; try a lower optimizer.learning_rate "
             f"(now {optimizer.learning_rate:g}) or gradient_clip (now {self.config.gradient_clip}), or "
             f"dtype=float64; look for outliers with `sciten data info {self.config.train_file}`; the last "

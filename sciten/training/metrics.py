@@ -1,6 +1,7 @@
 """What a run reports per epoch: error sums, `metrics.jsonl`, and TensorBoard events where asked for."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,8 @@ class MetricsLog:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(metrics) + "\n")
+                stream.flush()
+                os.fsync(stream.fileno())  # the checkpoint that follows counts on it, even after a power cut
         except OSError as error:
             raise StorageError(f"{self.path}: cannot be written: {error.strerror or error}") from error
         return self.path.stat().st_size

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from sciten.errors import ConfigError
+from sciten.files import remove_left_behind
 from sciten.potentials import Potential, load_potential, save_potential
 from sciten.training.checkpoint import identity, read_checkpoint, require_same
 from sciten.training.config import TrainConfig
@@ -96,8 +97,8 @@ def _train(config: TrainConfig, model: Potential | None, team: Ranks, progress: 
     if saved is not None:
         trainer.restore(*saved)
     if team.is_first:
-        for left_behind in config.output.rglob(".*.tmp"):  # by a writer that was killed
-            left_behind.unlink()
+        for folder in (config.output, trainer.checkpoint.parent, config.output / "model"):
+            remove_left_behind(folder)
         config.write(config.output / "config.yaml")
     finished = trainer.run()
     validation = _finish(trainer) if finished and team.is_first else None

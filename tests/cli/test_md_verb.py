@@ -33,6 +33,12 @@ def test_every_ensemble_writes_a_trajectory(ensemble, model, tmp_path):
     assert len(ase.io.read(extxyz, index=":")) == 5
 
 
+def test_constant_energy_needs_no_thermostat(model, tmp_path):
+    structure, output = write_water(tmp_path / "water.xyz"), tmp_path / "run.h5"
+    options = ["--ensemble", "nve", "--temperature", 0, "--steps", 2]
+    assert run(model, structure, "--output", output, *options).exit_code == 0
+
+
 def test_resuming_continues_and_overwriting_starts_anew(model, tmp_path):
     structure, output = write_water(tmp_path / "water.xyz"), tmp_path / "run.h5"
     whole = tmp_path / "whole.h5"

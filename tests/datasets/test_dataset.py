@@ -40,6 +40,12 @@ def test_indexing(written):
             expected = frames[index] if isinstance(index, slice) else [frames[i] for i in index]
             for a, b in zip(dataset[index], expected, strict=True):
                 assert_same(a, b)
+        chosen = dataset.has_label("energy") & (np.arange(43) > 30)
+        assert [frame.energy for frame in dataset[chosen]] == [
+            frame.energy for frame in frames[31:] if frame.energy is not None
+        ]
+        with pytest.raises(IndexError, match="a mask of 43 frames, got 40"):
+            dataset[chosen[:40]]
         for i in (43, -44):
             with pytest.raises(IndexError, match=f"no frame {i}"):
                 dataset[i]
@@ -182,3 +188,15 @@ def test_damaged_content_is_an_error_of_the_file(written):
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"data\.h5: damaged file"):
         AtomsDataset(path)[0]
+
+
+@pytest.mark.parametrize("damage", ["no names", "no JSON"])
+def test_damaged_descriptions_are_errors_of_the_file(written, damage):
+    path, _ = written
+    with h5py.File(path, "r+") as file:
+        if damage == "no names":
+            del file["config_type_names"]
+        else:
+            file.attrs["units"] = "{"
+    with pytest.raises(DataError, match=r"data\.h5: "):
+        AtomsDataset(path)

@@ -7,7 +7,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from sciten.datasets import LabelKeys, Structure
 from sciten.datasets.structure import is_isolated_atom_name
-from sciten.errors import DataError
+from sciten.errors import ConfigError, DataError
 
 SYMMETRIC = np.array([[1.0, 6.0, 5.0], [6.0, 2.0, 4.0], [5.0, 4.0, 3.0]])
 
@@ -131,3 +131,8 @@ def test_the_cell_of_a_molecule_is_dropped_and_that_of_a_slab_kept():
 def test_isolated_atom_names(name):
     assert is_isolated_atom_name(name)
     assert not is_isolated_atom_name(name + "s")
+
+
+def test_a_virial_beside_a_stress_is_refused():
+    with pytest.raises(ConfigError, match="a stress key or a virial key, got both"):
+        LabelKeys(stress="stress", virial="virial")

@@ -4,7 +4,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from sciten.errors import DataError, ModelError
+from sciten.errors import ConfigError, DataError, ModelError
 from tests.toys import ToyPotential
 
 
@@ -55,6 +55,30 @@ def test_molecules_and_crystals_in_one_call_keep_their_order() -> None:
         np.testing.assert_allclose(result["forces"], alone["forces"], atol=1e-12)
         assert ("stress" in result) == bool(atoms.pbc.all())
     assert model.evaluate([]) == []
+
+
+def test_batches_of_any_size_give_the_same() -> None:
+    model = ToyPotential()
+    structures = [molecule("H2O"), crystal(), molecule("CH4"), crystal(), molecule("CO")]
+    expected = model.evaluate(structures)
+    for result, other in zip(model.evaluate(structures, batch_size=1), expected, strict=True):
+        assert result.keys() == other.keys()
+        for key in result:
+            np.testing.assert_allclose(result[key], other[key], atol=1e-12)
+    with pytest.raises(ConfigError, match="batch_size of at least 1, got 0"):
+        model.evaluate(structures, batch_size=0)
+
+
+def test_a_slab_has_the_stress_of_its_cell() -> None:
+    slab = crystal()
+    slab.pbc = (True, True, False)
+    slab.cell[2, 2] += 10.0
+    filled = slab.copy()
+    filled.pbc = True  # its images along z are out of reach
+    model = ToyPotential()
+    np.testing.assert_allclose(
+        model.evaluate([slab])[0]["stress"], model.evaluate([filled])[0]["stress"], atol=1e-12
+    )
 
 
 def test_unknown_element_is_named() -> None:

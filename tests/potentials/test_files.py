@@ -6,7 +6,7 @@ import pytest
 import torch
 from ase.build import molecule
 
-from sciten.errors import ModelError
+from sciten.errors import ConfigError, ModelError, StorageError
 from sciten.potentials import MACE, load_potential, save_potential
 
 
@@ -128,3 +128,25 @@ def test_unknown_class_cannot_be_saved(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match="expected one of MACE, got ToyPotential"):
         save_potential(ToyPotential(), tmp_path)
+
+
+def test_precision_and_device_that_cannot_be_are_refused(folder: Path) -> None:
+    with pytest.raises(ModelError, match=r"float32 or torch\.float64, got torch\.float16"):
+        load_potential(folder, dtype=torch.float16)
+    with pytest.raises(ConfigError, match="a device that torch can use here, such as cpu, got 'gpu'"):
+        load_potential(folder, device="gpu")
+
+
+def test_a_full_disk_keeps_the_earlier_model(folder: Path) -> None:
+    resource = pytest.importorskip("resource")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = len(before["model.safetensors"])
+    for limit in (100, size // 2):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+        try:
+            with pytest.raises(StorageError, match=r"model\.(json|safetensors): cannot be written"):
+                save_potential(small(dtype=torch.float64, seed=1), folder)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

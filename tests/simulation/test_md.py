@@ -8,9 +8,9 @@ from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator
 from ase.constraints import FixAtoms
 
-from sciten.errors import ConfigError, DataError
+from sciten.errors import ConfigError, DataError, DivergenceError
 from sciten.integrations.ase import SciTenCalculator
-from sciten.simulation import NPT, NVE, Langevin, NoseHoover, SimulationError, Trajectory, run_md
+from sciten.simulation import NPT, NVE, Langevin, NoseHoover, Trajectory, run_md
 from tests.toys import ToyPotential
 
 POTENTIAL = ToyPotential((29,), length=2.4, width=2.0, cutoff=4.5)
@@ -179,7 +179,7 @@ class Exploding(Calculator):
 
 def test_an_explosion_ends_the_run_and_keeps_what_was_stored(tmp_path):
     output = tmp_path / "run.h5"
-    with pytest.raises(SimulationError, match=r"step \d+ .*of H2O: expected at most 10000 K"):
+    with pytest.raises(DivergenceError, match=r"step \d+ .*of H2O: expected at most 10000 K"):
         run_md(molecule("H2O"), Exploding(), NVE(), steps=10_000, interval=1, output=output)
     with Trajectory(output) as trajectory:
         assert len(trajectory) > 2
@@ -187,13 +187,13 @@ def test_an_explosion_ends_the_run_and_keeps_what_was_stored(tmp_path):
 
 
 def test_an_energy_that_is_no_number_ends_the_run():
-    with pytest.raises(SimulationError, match="got nan eV"):
+    with pytest.raises(DivergenceError, match="got nan eV"):
         run_md(molecule("H2O"), Exploding(np.nan), NVE(), steps=10)
 
 
 @pytest.mark.filterwarnings("ignore:overflow|invalid:RuntimeWarning")
 def test_a_collapsing_cell_ends_the_run():
-    with pytest.raises(SimulationError, match="volume"):
+    with pytest.raises(DivergenceError, match="volume"):
         run_md(copper(), POTENTIAL, NPT(50.0, pressure=-2000.0, pressure_time_constant=30.0), steps=2000)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sciten.errors import ConfigError, MissingExtraError
+from sciten.errors import ConfigError, DivergenceError, MissingExtraError
 from sciten.potentials import Potential
 from sciten.training import Adam, Constant, Cosine, Loss, TrainConfig
 from sciten.training.checkpoint import identity
@@ -160,7 +160,9 @@ def test_divergence_names_epoch_step_and_remedy_and_keeps_the_checkpoint(config:
                 run.model.depth[0] = float("nan")
 
     run.average.update = poison
-    with pytest.raises(ConfigError, match=r"epoch 1, step 3: the loss is nan; .*learning_rate \(now 0\.01\)"):
+    with pytest.raises(
+        DivergenceError, match=r"epoch 1, step 3: the loss is nan; .*learning_rate \(now 0\.01\)"
+    ):
         run.run()
     assert run.checkpoint.is_file()
     assert len(run.log.read()) == 1

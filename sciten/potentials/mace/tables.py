@@ -21,7 +21,7 @@ class RadialTables:
     """Tables of one model's path weights over distance, made anew whenever a weight has changed."""
 
     def __init__(self) -> None:
-        self._made_for: Any = None
+        self._made_for: list[Tensor] = []
         self._tables: list[Table] = []
 
     def of(self, model: "MACE") -> list[Table]:
@@ -31,19 +31,24 @@ class RadialTables:
         reached stands in each table's `error` and `slope_error`.
         """
         layers = cast("list[Interaction]", model.interactions)
-        weights = [p for layer in layers for p in layer.radial.parameters()]
-        # In-place updates count up the version, replacing a tensor changes its address.
-        state = [(p.data_ptr(), p._version, p.dtype, p.device) for p in weights]
-        if state != self._made_for:
+        # By value: writing through `.data` leaves no other trace, and these tensors are small.
+        state = [p.detach() for layer in layers for p in layer.radial.parameters()]
+        if not _same(state, self._made_for):
             with torch.no_grad():
                 exact = copy.deepcopy(model.interactions).double().cpu()
             layers = cast("list[Interaction]", exact.requires_grad_(False))
             self._tables = [_tabulate(layer, model) for layer in layers]
-            self._made_for = state
+            self._made_for = [p.clone() for p in state]
         return self._tables
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "RadialTables":
         return RadialTables()  # a copy of a model has weights of its own
+
+
+def _same(a: list[Tensor], b: list[Tensor]) -> bool:
+    return len(a) == len(b) and all(
+        x.dtype == y.dtype and x.device == y.device and torch.equal(x, y) for x, y in zip(a, b, strict=True)
+    )
 
 
 def _tabulate(layer: "Interaction", model: "MACE") -> Table:

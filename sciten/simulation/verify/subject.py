@@ -90,7 +90,7 @@ def make_subject(
 
 
 def _of_potentials(potentials: Sequence[Potential]) -> Subject:
-    names = [f"{type(potential).__name__} ({_dtype(potential)})" for potential in potentials]
+    names = [f"{type(p).__name__} (stored in {_dtype(p)}, checked in float64)" for p in potentials]
     return Subject(
         name=", ".join(names),
         calculator=SciTenCalculator(potentials, dtype=torch.float64, skin=0.0),

@@ -46,7 +46,7 @@ def evaluate(
         ConfigError: a shape, dtype or index does not fit; the message names the argument.
     """
     indices = indices or {}
-    batch, channels = _sizes(map_, arguments, indices)
+    batch, channels = sizes(map_, arguments, indices)
     chosen = executor or default_executor(arguments[0])
     return _Evaluate.apply(map_, indices, batch, channels, chosen, *arguments)  # type: ignore[no-any-return]
 
@@ -99,13 +99,22 @@ class _Evaluate(torch.autograd.Function):
         return (None, None, None, None, None, *gradients)
 
 
-def _sizes(map_: Multilinear, arguments: Sequence[Tensor], indices: Mapping[str, Index]) -> tuple[int, int]:
+def sizes(map_: Multilinear, arguments: Sequence[Tensor], indices: Mapping[str, Index]) -> tuple[int, int]:
+    """Batch and channels; raises `ConfigError` where arguments and indices do not fit the map and each other."""
     if len(arguments) != len(map_.arguments):
         raise ConfigError(f"Multilinear: expected {len(map_.arguments)} arguments, got {len(arguments)}")
     named = {operand.index for operand in (*map_.arguments, *map_.results) if operand.index is not None}
     if missing := named - set(indices):
         raise ConfigError(f"Multilinear: needs the index {', '.join(sorted(missing))}, which was not given")
-    batch: int | None = next((len(indices[name]) for name in sorted(named)), None)
+    lengths = {name: len(indices[name]) for name in sorted(named)}
+    if len(set(lengths.values())) > 1:
+        raise ConfigError(f"Multilinear: expected indices of one length, the batch, got {lengths}")
+    batch: int | None = next(iter(lengths.values()), None)
+    device = arguments[0].device
+    if foreign := [name for name in lengths if indices[name].rows.device != device]:
+        raise ConfigError(
+            f"Multilinear: expected the index {foreign[0]} on {device}, where the arguments are"
+        )
     channels: int | None = None
     for position, (operand, argument) in enumerate(zip(map_.arguments, arguments, strict=True)):
         expected: list[int | None] = []
@@ -118,9 +127,10 @@ def _sizes(map_: Multilinear, arguments: Sequence[Tensor], indices: Mapping[str,
             if channels is None and argument.ndim:
                 channels = argument.shape[-1]
             expected.append(channels)
-        if list(argument.shape) != expected or argument.dtype != arguments[0].dtype:
+        kind = (arguments[0].dtype, device)
+        if list(argument.shape) != expected or (argument.dtype, argument.device) != kind:
             raise ConfigError(
-                f"Multilinear: expected argument {position} of shape {expected} and {arguments[0].dtype}, "
-                f"got {list(argument.shape)} and {argument.dtype}"
+                f"Multilinear: expected argument {position} of shape {expected}, {kind[0]} on {kind[1]}, "
+                f"got {list(argument.shape)}, {argument.dtype} on {argument.device}"
             )
     return batch if batch is not None else 1, channels if channels is not None else 1

@@ -195,7 +195,9 @@ class Kernel:
 
     def _output(self, position: int, result: int) -> str:
         if result == self.consumed:
-            return f"T r{result}[{self._table_row()}];"
+            written = {t.target[1] for t in self.map_.terms if t.target[0] == result}
+            zero = "" if len(written) == self.map_.results[result].components else " = {}"
+            return f"T r{result}[{self._table_row()}]{zero};"
         return f"T* r{result} = out[{position}];"
 
     def _consume(self) -> list[str]:

@@ -11,7 +11,7 @@ import tempfile
 from functools import cache, lru_cache
 from pathlib import Path
 
-from sciten.errors import SciTenError
+from sciten.errors import SciTenError, StorageError
 
 _FLAGS = (
     "-std=c++17",
@@ -64,8 +64,15 @@ def load(source: str) -> ctypes.CDLL:
 
 
 def _compile(program: str, source: str, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(dir=target.parent)
+    except OSError as error:
+        raise StorageError(
+            f"{target.parent}: compiled kernels cannot be kept there ({error.strerror or error}); set SCITEN_CACHE "
+            "to a folder that can be written to"
+        ) from error
+    with temporary as folder:
         code = Path(folder) / "kernel.cpp"
         built = Path(folder) / "kernel.so"
         code.write_text(source)

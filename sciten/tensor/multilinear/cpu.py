@@ -9,19 +9,24 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from sciten.errors import ConfigError, SciTenError
 from sciten.tensor.multilinear.codegen import Kernel
-from sciten.tensor.multilinear.compiler import compiler, load
+from sciten.tensor.multilinear.compiler import load
 from sciten.tensor.multilinear.description import Multilinear
 from sciten.tensor.multilinear.index import Index
+
+_PROBE = '#include <cmath>\nextern "C" double probe(double x) { return std::sqrt(x); }\n'
 
 
 @lru_cache(maxsize=1)
 def available() -> bool:
-    """Whether there is a C++ compiler; says once where there is none."""
-    if compiler() is None:
+    """Whether a C++ compiler is there and works; says once where none does."""
+    try:
+        load(_PROBE)
+    except (SciTenError, OSError) as error:
         warnings.warn(
-            "sciten: no C++ compiler found (c++, g++, clang++ or the variable CXX): products run on plain torch "
-            "operations, with the same results but several times slower",
+            f"sciten: {error}: products run on plain torch operations, with the same results but several times "
+            "slower",
             stacklevel=2,
         )
         return False
@@ -40,6 +45,7 @@ class Cpu:
         channels: int,
     ) -> tuple[Tensor, ...]:
         """Results of the map; deterministic for a given number of threads."""
+        _require_supported(arguments[0])
         return _Run(map_, [a.contiguous() for a in arguments], indices, batch, channels).results()
 
     def run_interpolated(
@@ -60,6 +66,14 @@ class Cpu:
         arguments = [a.contiguous() for a in (table, *others)]
         run = _Run(map_, arguments, indices, len(position), table.shape[-1], position.contiguous(), consumed)
         return run.results()
+
+
+def _require_supported(argument: Tensor) -> None:
+    if argument.device.type != "cpu" or argument.dtype not in (torch.float32, torch.float64):
+        raise ConfigError(
+            f"Cpu: expected float32 or float64 on the CPU, got {argument.dtype} on {argument.device}; use "
+            "executor=Reference()"
+        )
 
 
 @dataclass

@@ -110,7 +110,7 @@ class Multilinear:
         return counts[0], counts[1]
 
     def bytes_moved(self, batch: int = 1, channels: int = 1, itemsize: int = 4) -> int:
-        """Bytes that must travel at least: every operand once for each batch element (shared ones once)."""
+        """Bytes that travel where nothing is cached: every operand once for each batch element (shared ones once)."""
         total = 0
         for operand in (*self.arguments, *self.results):
             rows = 1 if operand.shared else batch

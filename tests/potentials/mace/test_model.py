@@ -77,13 +77,14 @@ def test_tables_change_forces_by_no_more_than_float32_does() -> None:
     assert (looked_up.forces - truth).abs().max() <= 3 * rounding + 2e-6 * truth.abs().max()
 
 
-def test_tables_follow_the_weights() -> None:
+@pytest.mark.parametrize("way", ["in place", "through data"])
+def test_tables_follow_the_weights(way: str) -> None:
     model = small(dtype=torch.float32)
     batch = model.prepare([ethanol()])
     before = model.forward_batch(batch).energy
     with torch.no_grad():
         for p in model.interactions[0].radial.parameters():
-            p.mul_(1.1)
+            (p if way == "in place" else p.data).mul_(1.1)
     after = model.forward_batch(batch).energy
     assert not torch.allclose(before, after)
     torch.testing.assert_close(after, model(batch).energy.detach(), rtol=1e-5, atol=1e-5)

@@ -62,3 +62,18 @@ def test_missing_index_is_named() -> None:
 def test_index_out_of_range_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"rows in \[0, 3\), got 0 to 3"):
         Index(torch.tensor([0, 3]), 3)
+
+
+def test_indices_of_unequal_length_are_refused() -> None:
+    arguments, indices = rich_arguments(batch=5, channels=2)
+    shorter = {**indices, "s": Index(indices["s"].rows[:3], indices["s"].size)}
+    with pytest.raises(ConfigError, match=r"indices of one length, the batch, got \{'r': 5, 's': 3\}"):
+        evaluate(rich_map(), arguments, shorter)
+
+
+def test_an_index_on_another_device_is_refused() -> None:
+    arguments, indices = rich_arguments(batch=5, channels=2)
+    index = Index(indices["s"].rows, indices["s"].size)
+    index.rows = index.rows.to("meta")
+    with pytest.raises(ConfigError, match="the index s on cpu"):
+        evaluate(rich_map(), arguments, {**indices, "s": index})
