@@ -80,7 +80,7 @@ TASKS = {
         runs=(("acac.yaml", (0, 1, 2)), ("acac_best.yaml", (0,))),
         references=(
             Reference("mace-torch 0.3.16, 120 epochs of these settings", energy_rmse=5.5, forces_rmse=23.3),
-            Reference("MACE L=2, 256 channels (Batatia et al. 2022)", energy_rmse=0.9, forces_rmse=5.1),
+            Reference("MACE, published (Batatia et al. 2022)", energy_rmse=0.9, forces_rmse=5.1),
         ),
         peer_epochs=120,
         peer_arguments=(

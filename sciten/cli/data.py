@@ -41,6 +41,7 @@ def import_(
     config_type: Annotated[
         str | None, typer.Option(help="Configuration type of every frame of the inputs.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.h5 whatever it holds.")] = False,
     licence: Annotated[str, typer.Option(help="Licence of the data, for the record.")] = "",
 ) -> None:
     """Import structures into one HDF5 file and print its label census.
@@ -64,6 +65,7 @@ def import_(
         config_type=config_type,
         command=shlex.join(["sciten", *sys.argv[1:]]),
         licence=licence,
+        overwrite=overwrite,
         progress=True,
     )
     print(census)

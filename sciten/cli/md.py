@@ -43,7 +43,7 @@ def md(
     supercell: Annotated[
         tuple[int, int, int], typer.Option(help="Repeat the structure along its cell vectors.")
     ] = (1, 1, 1),
-    seed: Annotated[int, typer.Option(help="Seed of initial velocities and noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of initial velocities and noise.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an existing trajectory.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing trajectory.")] = False,
     device: Annotated[str, typer.Option(help="Where to compute.")] = "cpu",
@@ -61,8 +61,13 @@ def md(
     }
     if min(supercell) < 1:
         raise ConfigError(f"--supercell: expected three numbers of at least 1, got {supercell}")
+    start = read_structure(structure)
+    if any(n > 1 and not vector.any() for n, vector in zip(supercell, start.cell.array, strict=True)):
+        raise ConfigError(
+            f"--supercell: {structure} has no lattice vector along an axis to repeat it, got {supercell}"
+        )
     result = run_md(
-        read_structure(structure).repeat(supercell),
+        start.repeat(supercell),
         SciTenCalculator(model, device=device),
         choices[ensemble](),
         steps=steps,
@@ -77,11 +82,13 @@ def md(
     )
     with Trajectory(output) as trajectory:
         temperatures = trajectory.observable("temperature")
-        time = result.steps * timestep
+        time = trajectory.times[-1]
         print(
             f"{output}: {len(trajectory)} frames of {len(result.atoms)} atoms to {time:g} fs, "
             f"temperature {temperatures.mean():.0f} ± {temperatures.std():.0f} K"
         )
+    if unstored := result.steps % interval:
+        print(f"the last {unstored} steps are not in it: it holds every {interval}th step (--interval)")
     if extxyz is not None:
         frames = export_extxyz(output, extxyz)
         print(f"{extxyz}: {frames} frames")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from sciten.errors import ConfigError
+
 
 def relax(
     model: Annotated[Path, typer.Argument(help="Model folder or training output folder.")],
@@ -26,6 +28,8 @@ def relax(
     from sciten.integrations.ase import SciTenCalculator
     from sciten.simulation import relax as run
 
+    if pressure and not cell:
+        raise ConfigError("--pressure: acts on the cell; give --cell too, or leave it out")
     calculator = SciTenCalculator(model, device=device)
     outcome = run(
         read_structure(structure),

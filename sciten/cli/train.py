@@ -22,7 +22,7 @@ def train(
     result = training.train(settings)
     minutes = result.seconds / 60
     if result.already_complete:
-        done = f"{result.epochs} epochs, {minutes:.1f} minutes"
+        done = f"{result.epochs} of {settings.epochs} epochs, {minutes:.1f} minutes"
         print(f"{result.output}: already complete ({done}); nothing was done")
     elif not result.finished:
         print(f"{result.output}: stopped in epoch {result.epochs}; the same command continues")
@@ -30,4 +30,5 @@ def train(
     else:
         if result.validation is not None:
             print(result.validation.table())
-        print(f"{result.epochs} epochs in {minutes:.1f} minutes; see {result.output / 'report.html'}")
+        early = f" of {settings.epochs}" if result.epochs < settings.epochs else ""
+        print(f"{result.epochs}{early} epochs in {minutes:.1f} minutes; see {result.output / 'report.html'}")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
+_MOST_BOXES = 4e4  # vesin 0.6 is known to fail from about 1e5
+
+
 def neighbor_list(
     positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -36,8 +39,8 @@ def neighbor_list(
 
     Raises:
         ConfigError: the cutoff is not a positive number.
-        DataError: a position is not finite, a periodic axis has no lattice vector, or the lattice vectors are
-            linearly dependent.
+        DataError: a position is not finite, two atoms stand at the same place, a periodic axis has no lattice
+            vector, or the lattice vectors are linearly dependent.
     """
     if not (np.isfinite(cutoff) and cutoff > 0):
         raise ConfigError(f"neighbor_list: expected a positive cutoff in Å, got {cutoff}")
@@ -51,13 +54,39 @@ def neighbor_list(
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3), np.int64)
     import vesin
 
+    cell = np.asarray(cell, dtype=np.float64)
     # Older vesin knows one flag for all axes only; give it that wherever it is enough.
     periodic = bool(pbc[0]) if pbc.all() or not pbc.any() else pbc.tolist()
-    search = vesin.NeighborList(cutoff=float(cutoff), full_list=True)
-    first, second, shifts = search.compute(positions, np.asarray(cell, dtype=np.float64), periodic, "ijS")
+    radius = _search_radius(positions, cell, pbc, cutoff)
+    search = vesin.NeighborList(cutoff=radius, full_list=True)
+    first, second, shifts, distances = search.compute(positions, cell, periodic, "ijSd")
     senders, receivers, shifts = first.astype(np.int64), second.astype(np.int64), shifts.astype(np.int64)
+    if len(distances) and not distances.min() > 0:
+        i, j = (int(atoms[distances.argmin()]) for atoms in (senders, receivers))
+        raise DataError(f"atoms {i} and {j} are 0 Å apart, expected different places; check units and cell")
+    if radius > cutoff:
+        near = distances < cutoff
+        senders, receivers, shifts = senders[near], receivers[near], shifts[near]
     order = _order(receivers, senders, *shifts.T)
     return senders[order], receivers[order], shifts[order]
+
+
+def _search_radius(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> float:
+    """The cutoff, or more where boxes as small as it would be too many.
+
+    vesin caps the number of boxes by dividing that of every axis by the same factor. In a wide and flat
+    system no box is left of the flat axis, and vesin 0.6 then ends the process by a division by zero.
+    """
+    from ase.geometry import complete_cell
+
+    # Widths along the normals of the cell's faces: of the cell where periodic, of the atoms elsewhere.
+    normals = np.linalg.inv(complete_cell(cell) if pbc.any() else np.eye(3))
+    heights = 1 / np.linalg.norm(normals, axis=0)
+    widths = np.where(pbc, heights, np.ptp(positions @ normals, axis=0) * heights)
+    radius = float(cutoff)
+    while np.prod(np.maximum(widths / radius, 1.0)) > _MOST_BOXES:
+        radius *= 1.25
+    return radius
 
 
 def _order(*keys: np.ndarray) -> np.ndarray:

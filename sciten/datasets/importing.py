@@ -34,6 +34,7 @@ def import_structures(
     command: str = "",
     licence: str = "",
     metadata: dict[str, str] | None = None,
+    overwrite: bool = False,
     progress: bool = False,
 ) -> Census:
     """Read structures and write them, one file after another, to one atoms file.
@@ -51,13 +52,14 @@ def import_structures(
         command: what made this call, for the record.
         licence: of the data.
         metadata: further facts for the record, by name.
+        overwrite: whether to replace an `output` that was not imported from files of the same names.
         progress: whether to show a progress bar (on a terminal).
 
     Returns:
         The label census of what was written.
 
     Raises:
-        ConfigError: the output is no HDF5 name or one of the inputs.
+        ConfigError: the output is no HDF5 name, one of the inputs, or holds something else.
         DataError: a file cannot be read, or a structure cannot be used.
         StorageError: the output cannot be written; nothing half-written remains.
     """
@@ -65,6 +67,8 @@ def import_structures(
     files = [(Path(path), config_type) for path in inputs]
     files += [(Path(path), "IsolatedAtom") for path in isolated_atoms]
     _check_paths([path for path, _ in files], Path(output))
+    if not overwrite:
+        _check_replaceable([path for path, _ in files], Path(output))
     seen: set[str] = set()
     with AtomsWriter(output, command=command, licence=licence, metadata=metadata) as writer:
         for path, forced_type in files:
@@ -81,8 +85,9 @@ def import_structures(
                 raise DataError(f"{path}: holds no frame; leave it out or replace it")
             writer.sources.append(Source.of(path, count))
     census = writer.census()
-    absent = [f"the key {key!r} was found in no frame" for key in keys.explicit() if key not in seen]
-    return replace(census, warnings=(*absent, *census.warnings))
+    warnings = [f"the key {key!r} was found in no frame" for key in keys.explicit() if key not in seen]
+    warnings += _repeated(writer.sources)
+    return replace(census, warnings=(*warnings, *census.warnings))
 
 
 def _check_paths(inputs: Sequence[Path], output: Path) -> None:
@@ -95,6 +100,33 @@ def _check_paths(inputs: Sequence[Path], output: Path) -> None:
             raise DataError(f"{path}: no such file")
         if output.exists() and path.samefile(output):
             raise ConfigError(f"{output}: is an input and the output at once; write to another file")
+
+
+def _check_replaceable(inputs: Sequence[Path], output: Path) -> None:
+    """Importing the same files again is safe; anything else that stands at `output` would be lost."""
+    if not output.exists():
+        return
+    try:
+        sources = AtomsDataset(output).attributes["sources"]
+    except DataError:
+        sources = []
+    if sorted(source["file"] for source in sources) != sorted(path.name for path in inputs):
+        raise ConfigError(
+            f"{output} exists and was not imported from {', '.join(path.name for path in inputs)}: name another "
+            "output, or allow it to be overwritten"
+        )
+
+
+def _repeated(sources: Sequence[Source]) -> list[str]:
+    first: dict[str, str] = {}
+    found = []
+    for source in sources:
+        if source.sha256 in first:
+            found.append(
+                f"{source.file} has the same content as {first[source.sha256]}: its frames are doubled"
+            )
+        first.setdefault(source.sha256, source.file)
+    return found
 
 
 def _read(path: Path, keys: LabelKeys, seen: set[str]) -> Iterator[Structure]:

@@ -133,8 +133,10 @@ class LabelKeys:
             )
 
     def explicit(self) -> tuple[str, ...]:
-        """The label keys that the user named."""
-        return tuple(key for key in (self.energy, self.forces, self.stress, self.virial) if key)
+        """The keys that the user named."""
+        named = (self.energy, self.forces, self.stress, self.virial)
+        renamed = self.config_type if self.config_type != "config_type" else None
+        return tuple(key for key in (*named, renamed) if key)
 
 
 def to_voigt(stress: np.ndarray, name: str = "stress") -> np.ndarray:

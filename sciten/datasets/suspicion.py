@@ -192,6 +192,8 @@ def _check_energy_against_forces(sample: UnitSample, bonds: _Bonds) -> str | Non
     for group in sample.groups.values():
         known = [frame for frame in group if frame.energy is not None and frame.forces is not None]
         slope = _work_slope(known)
+        if slope is not None and slope < 0:
+            return "forces may have the wrong sign: between frames the energy rises where they do work"
         if slope is not None and not 0.4 < slope < 2.5:
             return text.format(
                 f"between frames the energy changes {slope:.3g} times as much as the forces do work"
@@ -224,7 +226,7 @@ def _work_slope(group: list[Structure]) -> float | None:
         works.append(-0.5 * float(((a.forces + b.forces) * step).sum()))
     change, work = np.array(changes), np.array(works)
     norms = float(np.linalg.norm(change) * np.linalg.norm(work))
-    if len(change) < 10 or norms == 0 or change @ work / norms < 0.9:
+    if len(change) < 10 or norms == 0 or abs(change @ work) / norms < 0.9:
         return None
     return float(change @ work / (work @ work))
 

@@ -99,6 +99,12 @@ class Potential(Float64Buffers, ABC):
             stress: whether to give stress; every frame must then have a cell.
             inference: take the weights as fixed: nothing can be differentiated afterwards, and it is faster.
         """
+        with torch.autocast(
+            self.device.type, enabled=False
+        ):  # kernels take one dtype; so do energy differences
+            return self._predict(batch, forces, stress, inference)
+
+    def _predict(self, batch: AtomsBatch, forces: bool, stress: bool, inference: bool) -> Prediction:
         if stress and not bool((batch.volume() > 0).all()):
             frame = int((batch.volume() <= 0).nonzero()[0])
             raise DataError(

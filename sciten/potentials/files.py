@@ -116,6 +116,8 @@ def _model_folder(path: Path) -> Path:
     for folder in (path, path / "model"):
         if (folder / "model.json").is_file():
             return folder
+    if (path / "checkpoint").is_dir():
+        raise ModelError(f"{path}: the training that writes here has no model yet; let it run to its end")
     raise ModelError(
         f"{path}: expected a folder with model.json and model.safetensors (or with model/ in it), found none"
     )

@@ -1,5 +1,6 @@
 """Molecular dynamics with any potential or ASE calculator, stored as it goes and resumable."""
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -124,6 +125,8 @@ class _Run:
         self.velocity_rng = np.random.default_rng(velocities)
         self.rng = np.random.default_rng(noise)
         self.step = 0
+        arrays = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+        self.initial = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)).hexdigest()
         self.volume = atoms.get_volume() if atoms.pbc.all() else None
         self.integrator: Integrator
 
@@ -134,6 +137,7 @@ class _Run:
             "timestep_fs": self.timestep,
             "interval": self.interval,
             "seed": self.seed,
+            "initial_structure_sha256": self.initial,
         }
 
     def start(self, initial_temperature: float | None) -> None:
@@ -148,8 +152,8 @@ class _Run:
         """Take up the run that wrote `path` from its last stored frame."""
         writer = TrajectoryWriter(path)
         try:
-            self._check_same(path, writer.run)
             restart, stored = writer.last()
+            self._check_same(path, writer.run, stored)
             self._place(path, stored)
             self.atoms.set_momenta(restart.momenta, apply_constraint=False)
             self.integrator = self.ensemble.integrator(self.atoms, self.timestep, self.rng)
@@ -163,11 +167,6 @@ class _Run:
         return writer
 
     def _place(self, path: Path, stored: Atoms) -> None:
-        if not np.array_equal(stored.numbers, self.atoms.numbers):
-            raise DataError(
-                f"{path}: expected a trajectory of {self.atoms.get_chemical_formula()}, "
-                f"got one of {stored.get_chemical_formula()}; name another file"
-            )
         self.atoms.set_positions(stored.positions, apply_constraint=False)
         if stored.pbc.any():
             self.atoms.set_cell(stored.cell)
@@ -219,11 +218,16 @@ class _Run:
             random=self.rng.bit_generator.state,
         )
 
-    def _check_same(self, path: Path, stored: dict[str, Any]) -> None:
+    def _check_same(self, path: Path, run: dict[str, Any], stored: Atoms) -> None:
+        if not np.array_equal(stored.numbers, self.atoms.numbers):
+            raise DataError(
+                f"{path}: expected a trajectory of {self.atoms.get_chemical_formula()}, "
+                f"got one of {stored.get_chemical_formula()}; name another file"
+            )
         for key, value in json.loads(json.dumps(self.describe())).items():
-            if stored.get(key) != value:
+            if run.get(key) != value:
                 raise ConfigError(
-                    f"{path}: expected {key} {stored.get(key)!r}, with which the run began, got {value!r}; "
+                    f"{path}: expected {key} {run.get(key)!r}, with which the run began, got {value!r}; "
                     "resume with the same parameters or name another file"
                 )
 

@@ -42,10 +42,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = stream.metadata() or {}
             tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: not a checkpoint ({error}); delete the file to start over") from error
+        raise ModelError(f"{path}: not a checkpoint ({error}); choose another output") from error
     if metadata.get("format") != _FORMAT:
         raise ModelError(
-            f"{path}: expected format {_FORMAT}, got {metadata.get('format')}; delete the file to start over"
+            f"{path}: expected format {_FORMAT}, got {metadata.get('format')}; choose another output"
         )
     return tensors, json.loads(metadata["state"])
 

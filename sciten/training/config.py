@@ -161,6 +161,11 @@ class TrainConfig(Section):
             raise SettingError(
                 "isolated_atom_energies", "expected 'file', 'fit' or a map; 'initial' needs initial_model"
             )
+        for stage in self.stages():
+            if not any(stage.loss.weights().values()):
+                raise SettingError(
+                    "loss", "expected a weight above 0 for energy, forces or stress in every stage, got none"
+                )
         if self.early_stopping is not None and self.valid_fraction == 0:
             raise SettingError(
                 "early_stopping", "needs a validation set; set valid_file or a valid_fraction above 0"
@@ -301,6 +306,8 @@ def _set(values: dict[str, Any], override: str) -> None:
     *sections, last = key.split(".")
     for section in sections:
         inner = values.get(section)
+        if inner is not None and not isinstance(inner, str | dict):
+            raise ConfigError(f"{override!r}: {section} is {inner!r}, which has no settings of its own")
         values[section] = {"kind": inner} if isinstance(inner, str) else dict(inner or {})
         values = values[section]
     values[last] = value

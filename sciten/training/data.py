@@ -127,8 +127,11 @@ def open_data(config: TrainConfig, cutoff: float) -> TrainingData:
     train = Frames(dataset, chosen, cutoff, config.cache_megabytes / 2)
     _check_type_weights(config, train)
     _require_labels(config, train)
-    if valid is not None and not config.allow_missing:
-        _require_labels(config, valid)
+    _require_a_loss(config, train)
+    if valid is not None:
+        if not config.allow_missing:
+            _require_labels(config, valid)
+        _require_a_loss(config, valid)
     return TrainingData(train, valid)
 
 
@@ -179,6 +182,19 @@ def _require_labels(config: TrainConfig, frames: Frames) -> None:
             raise DataError(
                 f"{where} frame {first} and {missing.sum() - 1} more of {counted.sum()} frames lack it; set "
                 f"allow_missing=true to leave them out of the {label} loss, or loss.{label}=0"
+            )
+
+
+def _require_a_loss(config: TrainConfig, frames: Frames) -> None:
+    """Raise `DataError` where the loss of a stage would be zero whatever the model says."""
+    for stage in config.stages():
+        weights = np.array([stage.loss.config_type_weight(name) for name in frames.config_types()])
+        wanted = [label for label, weight in stage.loss.weights().items() if weight > 0]
+        if not any((frames.has_label(label) & (weights > 0)).any() for label in wanted):
+            raise DataError(
+                f"{frames.dataset.path}: none of the {len(frames)} chosen frames has {' or '.join(wanted)} and a "
+                "configuration type of weight above 0, so there is nothing to compare with; choose other frames "
+                "(valid_file, valid_fraction, valid_seed) or other weights"
             )
 
 

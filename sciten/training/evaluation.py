@@ -158,7 +158,7 @@ def evaluate(
         progress: whether to show a bar on a terminal.
 
     Raises:
-        DataError: there is no frame, or one has an element that the model does not know.
+        DataError: there is no frame, no label, or one has an element that the model does not know.
     """
     if isinstance(dataset, str | os.PathLike):
         dataset = AtomsDataset(dataset)
@@ -175,6 +175,11 @@ def evaluate(
         for index, frame in zip(chosen, frames, strict=True):
             _require_known(model, frame, f"{name}: frame {index}")
         comparisons += _compare(model, frames)
+    if not any(np.isfinite(a[0]).any() for c in comparisons for a in (c.energy, c.forces, c.stress)):
+        raise DataError(
+            f"{name}: expected labels to compare with, found none in {len(comparisons)} frames; import it again "
+            "naming their keys (see `sciten data import --help`)"
+        )
     return Evaluation(name, model_name or type(model).__name__, tuple(comparisons))
 
 
@@ -226,8 +231,8 @@ def _errors(name: str, entries: Sequence[Comparison]) -> Errors:
     found: dict[str, float | None] = {}
     for quantity in UNITS:
         pairs = [_quantity(entry, quantity) for entry in entries]
-        difference = 1e3 * np.concatenate([predicted - reference for reference, predicted in pairs])
-        difference = difference[np.isfinite(difference)]
+        # Missing labels are NaN; a prediction that is no number must show.
+        difference = 1e3 * np.concatenate([(b - a)[np.isfinite(a)] for a, b in pairs])
         measures: dict[str, Callable[[np.ndarray], float]] = {
             "mae": lambda d: float(np.abs(d).mean()),
             "rmse": lambda d: float(np.sqrt(np.square(d).mean())),

@@ -85,7 +85,7 @@ class MetricsLog:
         if found < size:
             raise DataError(
                 f"{self.path}: the checkpoint expects {size} bytes of it, found {found}; restore the file, "
-                "or delete the checkpoint folder to start over"
+                "or choose another output"
             )
         if found > size:
             with open(self.path, "r+b") as stream:

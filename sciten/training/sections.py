@@ -21,7 +21,7 @@ class SettingError(ConfigError):
 class Section(BaseModel):
     """A frozen group of settings; raises `ConfigError` naming the key where one is unknown or unusable."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     def __init__(self, /, **values: Any) -> None:
         try:

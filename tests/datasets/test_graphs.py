@@ -1,4 +1,6 @@
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -210,3 +212,46 @@ def test_empty_batches_and_frames_are_refused():
         batch_from_ase([Atoms("H"), Atoms()], 3.0)
     with pytest.raises(DataError, match=r"structure 1: .*without a cell"):
         batch_from_ase([Atoms("H"), Atoms("H", pbc=True)], 3.0)
+
+
+WIDE = """
+import sys
+import numpy as np
+from scipy.spatial import cKDTree
+from sciten.datasets import neighbor_list
+
+width, flat, cutoff, axes = float(sys.argv[1]), sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+rng = np.random.default_rng(0)
+positions = rng.random((60, 3)) * width * (np.arange(3) < axes)
+positions = np.concatenate([positions, positions + [0.6 * cutoff, 0, 0]])  # so that there are neighbours
+pbc = np.array([True, True, False]) if flat == "slab" else np.zeros(3, bool)
+found = neighbor_list(positions, np.diag([4 * width, 4 * width, 20.0]), pbc, cutoff)
+expected = cKDTree(positions).query_pairs(cutoff, output_type="ndarray")
+pairs = {frozenset(map(int, pair)) for pair in zip(found[0], found[1])}
+assert pairs == {frozenset(map(int, pair)) for pair in expected} and len(found[0]) == 2 * len(expected) > 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("width", "flat", "cutoff", "axes"),
+    [(400, "slab", 1.0, 2), (400, "molecules", 1.0, 2), (1e6, "line", 5.0, 1)],
+)
+def test_wide_and_flat_systems(width, flat, cutoff, axes):
+    # In a process of its own: vesin 0.6 ends the process where boxes become too many.
+    command = [sys.executable, "-c", WIDE, str(width), flat, str(cutoff), str(axes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_atoms_at_the_ends_of_the_world():
+    script = "from sciten.datasets import neighbor_list as n; import numpy as np; "
+    script += (
+        "print(len(n(np.array([[0, 0, 0], [0, 0, 1e30]]), np.zeros((3, 3)), np.zeros(3, bool), 5.0)[0]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "0\n", done.stderr
+
+
+def test_atoms_at_one_place_are_refused():
+    with pytest.raises(DataError, match="atoms 0 and 1 are 0 Å apart"):
+        batch_from_ase([Atoms("H2", [[0, 0, 0], [0, 0, 0]])], 3.0)

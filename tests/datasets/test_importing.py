@@ -104,7 +104,7 @@ def test_isolated_atoms_by_name_and_by_file(tmp_path):
     atom.info["config_type"] = "isolated_atom"
     named = write(tmp_path / "named.xyz", [atom])
     for options in ({"inputs": [data, named]}, {"inputs": [data], "isolated_atoms": [lone]}):
-        census = import_structures(**options, output=tmp_path / "out.h5")
+        census = import_structures(**options, output=tmp_path / "out.h5", overwrite=True)
         dataset = AtomsDataset(tmp_path / "out.h5")
         assert dataset.isolated_atom_energies == {29: -1.25} and dataset.isolated_atoms.tolist() == [2]
         assert census.isolated_atom_energies == {"Cu": -1.25} and census.total.frames == 2
@@ -213,3 +213,26 @@ def test_public_datasets_import_whole_and_without_suspicion(tmp_path, reference_
     assert census.warnings == ()
     first = ase.io.read(reference_data / inputs[0], 0)
     assert_same(AtomsDataset(tmp_path / "out.h5")[0], Structure.from_ase(first))
+
+
+def test_what_stands_at_the_output_is_replaced_by_the_same_files_only(tmp_path):
+    first, second = write(tmp_path / "a.xyz", labelled(2)), write(tmp_path / "b.xyz", labelled(3))
+    output = tmp_path / "out.h5"
+    import_structures([first], output)
+    import_structures([first], output)
+    before = output.read_bytes()
+    with pytest.raises(ConfigError, match=r"out\.h5 exists and was not imported from b\.xyz: name another"):
+        import_structures([second], output)
+    assert output.read_bytes() == before
+    import_structures([second], output, overwrite=True)
+    assert len(AtomsDataset(output)) == 3
+    (tmp_path / "other.h5").write_text("something else")
+    with pytest.raises(ConfigError, match=r"other\.h5 exists"):
+        import_structures([first], tmp_path / "other.h5")
+
+
+def test_a_file_given_twice_and_a_type_key_that_nothing_has_are_noticed(tmp_path):
+    first, second = write(tmp_path / "a.xyz", labelled(2)), write(tmp_path / "b.xyz", labelled(2))
+    census = import_structures([first, second], tmp_path / "out.h5", config_type_key="knd")
+    assert "b.xyz has the same content as a.xyz: its frames are doubled" in census.warnings
+    assert "the key 'knd' was found in no frame" in census.warnings

@@ -104,6 +104,7 @@ WRONG = {
     ),
     "forces in kcal": (organic, {"forces": KCAL}, "forces may be in kcal/mol/Å"),
     "forces in kJ": (organic, {"forces": KJ}, "forces may be in kcal/mol/Å or kJ/mol/Å"),
+    "gradients for forces": (copper, {"forces": -1}, "forces may have the wrong sign"),
     "stress in GPa": (copper, {"stress": 1 / units.GPa}, "stress may be in GPa"),
     "stress in kBar": (copper, {"stress": 10 / units.GPa}, "stress may be in GPa or kBar"),
 }

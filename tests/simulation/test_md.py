@@ -177,6 +177,14 @@ class Exploding(Calculator):
         self.results = {"energy": self.energy, "forces": 2.0 * self.atoms.positions}
 
 
+def test_another_initial_structure_is_not_resumed(tmp_path):
+    start = copper()
+    run_md(start, POTENTIAL, NVE(), steps=4, output=tmp_path / "run.h5", interval=2)
+    start.positions[0, 0] += 0.1
+    with pytest.raises(ConfigError, match="initial_structure_sha256"):
+        run_md(start, POTENTIAL, NVE(), steps=8, output=tmp_path / "run.h5", interval=2, resume=True)
+
+
 def test_an_explosion_ends_the_run_and_keeps_what_was_stored(tmp_path):
     output = tmp_path / "run.h5"
     with pytest.raises(DivergenceError, match=r"step \d+ .*of H2O: expected at most 10000 K"):
@@ -220,4 +228,5 @@ def test_the_run_is_described_in_the_file(tmp_path):
         "timestep_fs": 0.5,
         "interval": 10,
         "seed": 5,
+        "initial_structure_sha256": run["initial_structure_sha256"],
     }

@@ -4,6 +4,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from sciten.datasets import AtomsDataset, Structure
@@ -80,6 +81,13 @@ def test_no_frames_and_unknown_elements_are_named(molecules: Path) -> None:
         evaluate(carbon_only, molecules)
 
 
-def test_structures_without_labels_give_an_empty_table() -> None:
-    evaluation = evaluate(student(), [Structure(np.eye(3)[:2], np.array([1, 6]))])
-    assert evaluation.rows() == [["configuration type", "frames"], ["default", "1"]]
+def test_structures_without_labels_are_refused() -> None:
+    with pytest.raises(DataError, match="expected labels to compare with, found none in 1 frames"):
+        evaluate(student(), [Structure(np.eye(3)[:2], np.array([1, 6]))])
+
+
+def test_a_prediction_that_is_no_number_shows_in_the_errors(molecules: Path) -> None:
+    broken = student()
+    with torch.no_grad():
+        next(broken.parameters()).fill_(float("nan"))
+    assert np.isnan(evaluate(broken, molecules).overall().forces_rmse)

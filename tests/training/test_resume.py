@@ -215,7 +215,9 @@ def test_a_damaged_checkpoint_or_log_is_named(config: Make) -> None:
         resumed(config()).run()
     path = checkpoint_path(config().output)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ModelError, match=r"checkpoint\.safetensors: not a checkpoint .*start over"):
+    with pytest.raises(
+        ModelError, match=r"checkpoint\.safetensors: not a checkpoint .*choose another output"
+    ):
         resumed(config())
 
 

@@ -102,6 +102,12 @@ def test_unknown_key_names_the_nearest(override: str, key: str, hint: str) -> No
         (["isolated_atom_energies=initial"], "needs initial_model"),
         (["early_stopping=3", "valid_fraction=0"], "early_stopping: needs a validation set"),
         (["device=cpx"], "device: expected a device that torch can use here.*'cpx'"),
+        (["loss.energy=0", "loss.forces=0"], "loss: expected a weight above 0"),
+        (["second_stage.energy=0", "loss.forces=0"], "loss: expected a weight above 0 .* in every stage"),
+        (["epochs=3", "epochs.x=3"], "epochs is 3, which has no settings of its own"),
+        (["optimizer.learning_rate=.inf"], "learning_rate: .*finite"),
+        (["model.scale=.nan"], "model.scale: .*finite"),
+        (["isolated_atom_energies={H: .nan}"], "isolated_atom_energies: .*nan"),
         (["epochs"], "expected an override of the form key=value"),
     ],
 )

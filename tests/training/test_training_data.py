@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sciten.datasets import Structure, write_structures
+from sciten.datasets import AtomsDataset, Structure, write_structures
 from sciten.errors import ConfigError, DataError
 from sciten.training import Loss, TrainConfig
 from sciten.training.data import Frames, open_data, require_elements, split
@@ -74,6 +74,19 @@ def test_label_of_the_second_stage_counts_too(config: Make) -> None:
 def test_the_validation_file_is_checked_as_well(config: Make, with_missing_forces: Path) -> None:
     with pytest.raises(DataError, match=r"partial\.h5.*frame 2"):
         open_data(config(valid_file=with_missing_forces), 3.0)
+
+
+def test_a_validation_file_without_any_label_is_refused(config: Make, tmp_path: Path) -> None:
+    frames = [Structure(np.eye(3)[:2], np.array([1, 6]))] * 3
+    write_structures(tmp_path / "bare.h5", frames)
+    with pytest.raises(DataError, match=r"bare\.h5: none of the 3 chosen frames has energy or forces"):
+        open_data(config(valid_file=tmp_path / "bare.h5", allow_missing=True), 3.0)
+
+
+def test_frames_of_weight_zero_alone_are_refused(config: Make) -> None:
+    types = dict.fromkeys(set(AtomsDataset(config().train_file).config_types), 0.0)
+    with pytest.raises(DataError, match="and a configuration type of weight above 0"):
+        open_data(config(loss=Loss(config_type_weights=types)), 3.0)
 
 
 def test_misspelt_configuration_type_names_the_nearest(config: Make) -> None:

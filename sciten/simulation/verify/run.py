@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
+from ase.data import chemical_symbols
 from tqdm import tqdm
 
-from sciten.errors import ConfigError, DataError
+from sciten.errors import ConfigError, DataError, ModelError
 from sciten.integrations.ase import ModelLike
 from sciten.simulation.verify.derivatives import forces, stress
 from sciten.simulation.verify.dynamics import nve_drift
@@ -67,7 +68,7 @@ def verify(
     Raises:
         ConfigError: no structures for an ASE calculator.
         DataError: a structure has no atoms.
-        ModelError: the model cannot be loaded.
+        ModelError: the model cannot be loaded, or does not know an element of a structure.
     """
     started = time.perf_counter()
     if structures is not None and not structures:
@@ -76,6 +77,10 @@ def verify(
         raise DataError("verify: a structure has no atoms; leave it out")
     given = list(structures or ())
     subject = make_subject(target, [_rattled(atoms, seed) for atoms in given], device)
+    if unknown := sorted({int(z) for atoms in given for z in atoms.numbers} - set(subject.elements)):
+        names = ", ".join(chemical_symbols[z] for z in unknown)
+        have = ", ".join(chemical_symbols[z] for z in subject.elements)
+        raise ModelError(f"verify: a structure has {names}, the model knows only {have}; leave it out")
     given = given or list(default_structures(subject.elements))
     rattled = [_rattled(atoms, seed) for atoms in given]
     results: list[CheckResult] = []

@@ -90,13 +90,16 @@ def make_subject(
 
 
 def _of_potentials(potentials: Sequence[Potential]) -> Subject:
+    elements = set.intersection(*(set(potential.elements) for potential in potentials))
+    if not elements:
+        raise ConfigError("verify: the members of the committee have no element in common; verify them apart")
     names = [f"{type(p).__name__} (stored in {_dtype(p)}, checked in float64)" for p in potentials]
     return Subject(
         name=", ".join(names),
         calculator=SciTenCalculator(potentials, dtype=torch.float64, skin=0.0),
         single=False,
         cutoff=max(potential.cutoff for potential in potentials),
-        elements=tuple(sorted(set.intersection(*(set(potential.elements) for potential in potentials)))),
+        elements=tuple(sorted(elements)),
         potential=potentials[0] if len(potentials) == 1 else None,
     )
 

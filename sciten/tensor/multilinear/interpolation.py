@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sciten.tensor.multilinear import cpu
-from sciten.tensor.multilinear.apply import evaluate, sizes
+from sciten.tensor.multilinear.apply import default_executor, evaluate, sizes
 from sciten.tensor.multilinear.description import Multilinear
 from sciten.tensor.multilinear.index import Index
 
@@ -125,7 +125,7 @@ def evaluate_interpolated(
     indices = indices or {}
     position = x / table.spacing
     sizes(map_, [table.knots[0, 0].expand(len(x), -1, -1), *others], indices)
-    if x.device.type == "cpu" and cpu.available():
+    if isinstance(default_executor(table.knots), cpu.Cpu):
         return _Interpolated.apply(map_, table.knots, indices, position, *others)  # type: ignore[no-any-return]
     return evaluate(map_, [table.at(position), *others], indices)
 

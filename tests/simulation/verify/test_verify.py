@@ -245,6 +245,17 @@ def test_table_and_json(tmp_path):
     assert entry["unit"] == "eV/Å³"
 
 
+def test_members_without_a_common_element_and_unknown_elements_are_named():
+    carbon, silicon = (
+        ToyPotential((6,), isolated_atom_energies=[0.0]),
+        ToyPotential((14,), isolated_atom_energies=[0.0]),
+    )
+    with pytest.raises(ConfigError, match="no element in common"):
+        verify([carbon, silicon])
+    with pytest.raises(ModelError, match="a structure has O, the model knows only C"):
+        verify(carbon, [Atoms("CO", [[0, 0, 0], [0, 0, 1.2]])])
+
+
 def test_mistakes_are_named(tmp_path):
     with pytest.raises(ConfigError, match="give structures"):
         verify(EMT())
