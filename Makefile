@@ -9,7 +9,7 @@ PEERS := .venv-peers
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format bench constraints clean
+.PHONY: help install demo test test-slow lint format bench accuracy constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,11 @@ bench: install $(PEERS)/.installed ## measure what the README reports, beside th
 	$(BIN)/python benchmarks/datasets_memory.py
 	$(BIN)/python benchmarks/readme_table.py
 
+accuracy: install $(PEERS)/.installed ## train on the data in SCITEN_REFERENCE_DATA, as the README reports (about 75 minutes)
+	$(BIN)/python benchmarks/accuracy.py acac --peer-python $(CURDIR)/$(PEERS)/bin/python
+	$(BIN)/python benchmarks/accuracy.py aspirin
+	$(BIN)/python benchmarks/readme_table.py
+
 constraints: install ## write the versions in .venv to constraints.txt
 	@{ echo "# The versions that the tests were last run with; 'make constraints' writes this file."; \
 	  $(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//'; } > constraints.txt.new
@@ -60,8 +65,10 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev,xtb]'
 	@touch $@
 
-# The peers have an environment of their own: mace-torch pins e3nn==0.4.4.
+# The peers have an environment of their own: mace-torch pins e3nn==0.4.4. Where cuequivariance is installed,
+# mace-torch builds its models with the smaller basis of couplings, which is faster.
 $(PEERS)/.installed: constraints.txt | $(BIN)/python
 	$(PYTHON) -m venv --clear $(PEERS)
-	$(PEERS)/bin/python -m pip install $$(grep '^torch==' constraints.txt) mace-torch==0.3.16 symmetrix-xl==0.1.1 safetensors
+	$(PEERS)/bin/python -m pip install $$(grep '^torch==' constraints.txt) mace-torch==0.3.16 symmetrix-xl==0.1.1 \
+	  cuequivariance cuequivariance-torch safetensors
 	@touch $@

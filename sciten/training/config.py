@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 import yaml
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import chemical_symbols
 from pydantic import BeforeValidator, Field, create_model, field_validator, model_validator
 
 from sciten.errors import ConfigError
 from sciten.files import write_text
 from sciten.potentials import MACE, Potential
 from sciten.potentials.devices import require_device
+from sciten.potentials.periodic_table import atomic_number
 from sciten.training.losses import Loss
 from sciten.training.optimizers import AMSGrad, Optimizer
 from sciten.training.schedules import Constant, Plateau, Schedule
@@ -250,7 +251,7 @@ def _model_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     values = {str(key): value for key, value in given.items()}
     try:
         if isinstance(values.get("elements"), Sequence):
-            values["elements"] = [_atomic_number(element) for element in values["elements"]]
+            values["elements"] = [atomic_number(element) for element in values["elements"]]
         return model_section(potential_class(str(values.get("kind", "MACE"))))(**values).model_dump(
             mode="json"
         )
@@ -262,15 +263,7 @@ def _model_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _symbol(element: Any) -> str:
-    return chemical_symbols[_atomic_number(element)]
-
-
-def _atomic_number(element: Any) -> int:
-    text = str(element)
-    number = int(text) if text.isdigit() else atomic_numbers.get(text, 0)
-    if not 1 <= number <= 118:
-        raise ValueError(f"expected chemical symbols or atomic numbers, got {element!r}")
-    return number
+    return chemical_symbols[atomic_number(element)]
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from sciten.simulation.verify import CHECKS
 from sciten.training import read_config
 from workflows import demo
 
-SETTINGS = ["epochs=2", "second_stage=null", "model.channels=4", "model.lmax=1", "model.correlation=2"]
+SETTINGS = ["epochs=2", "model.channels=4", "model.lmax=1", "model.correlation=2"]
 PLOTS = ("learning_curves", "test_error_by_config_type", "nve_energy")
 MOLECULES = ("acetamide", "ethanol", "pyrrole")
 

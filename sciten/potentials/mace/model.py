@@ -1,6 +1,6 @@
 """MACE: higher-order equivariant message passing for interatomic potentials."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from sciten.potentials.base import Potential
 from sciten.potentials.mace.interaction import Edges, Interaction
 from sciten.potentials.mace.product import ManyBodyProduct
 from sciten.potentials.mace.tables import RadialTables
+from sciten.potentials.periodic_table import atomic_number
 from sciten.potentials.radial import SILU_NORMALISATION, agnesi, bessel, bessel_frequencies, polynomial_cutoff
 from sciten.potentials.zbl import zbl_pair_energies
 from sciten.tensor.multilinear import Executor, Index
@@ -58,7 +59,7 @@ class MACE(Potential):
     (NeurIPS 2022); scale, shift and density blocks as in mace-torch 0.3.
 
     Args:
-        elements: atomic numbers the model is to know.
+        elements: atomic numbers or symbols that the model is to know.
         isolated_atom_energies: eV, one for each element in the order given; zero by default.
         cutoff: Å.
         lmax: highest degree of the spherical harmonics and messages.
@@ -91,7 +92,7 @@ class MACE(Potential):
 
     def __init__(
         self,
-        elements: Sequence[int],
+        elements: Sequence[int | str],
         *,
         isolated_atom_energies: Sequence[float] | None = None,
         cutoff: float = 5.0,
@@ -116,8 +117,9 @@ class MACE(Potential):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        order = sorted(range(len(elements)), key=lambda i: elements[i])
-        self.elements = tuple(int(elements[i]) for i in order)
+        numbers = [atomic_number(element) for element in elements]
+        order = sorted(range(len(elements)), key=lambda i: numbers[i])
+        self.elements = tuple(numbers[i] for i in order)
         energies = [0.0] * len(elements) if isolated_atom_energies is None else list(isolated_atom_energies)
         self.residual = _per_layer("residual", residual, layers)
         self.density = _per_layer("density", density, layers)
@@ -144,7 +146,7 @@ class MACE(Potential):
             "agnesi": agnesi,
             "seed": seed,
         }
-        _check(self._arguments, elements, energies)
+        _check(self._arguments, numbers, energies)
         self.cutoff = float(cutoff)
         self.lmax = lmax
         self.channels = channels
@@ -174,40 +176,43 @@ class MACE(Potential):
         self.products = nn.ModuleList()
         self.readouts = nn.ModuleList()
         for t in range(layers):
-            degree_in = 0 if t == 0 else hidden_lmax
-            degree_out = 0 if t == layers - 1 else hidden_lmax
-            self.interactions.append(
-                Interaction(
-                    degree_in,
-                    degree_out,
-                    lmax=lmax,
-                    channels=channels,
-                    n_elements=len(elements),
-                    bessel_functions=bessel_functions,
-                    radial_mlp=radial_mlp,
-                    average_neighbors=float(average_neighbors),
-                    residual=self.residual[t],
-                    density=self.density[t],
-                    **options,
-                )
+            self._add_layer(t, options)
+
+    def _add_layer(self, t: int, options: Mapping[str, Any]) -> None:
+        settings, last = self._arguments, t == len(self.residual) - 1
+        n_elements, hidden_lmax = len(self.elements), settings["hidden_lmax"]
+        degree_out = 0 if last else hidden_lmax
+        self.interactions.append(
+            Interaction(
+                0 if t == 0 else hidden_lmax,
+                degree_out,
+                lmax=self.lmax,
+                channels=self.channels,
+                n_elements=n_elements,
+                bessel_functions=settings["bessel_functions"],
+                radial_mlp=settings["radial_mlp"],
+                average_neighbors=settings["average_neighbors"],
+                residual=self.residual[t],
+                density=self.density[t],
+                **options,
             )
-            self.products.append(
-                ManyBodyProduct(
-                    lmax,
-                    degree_out,
-                    correlation,
-                    channels=channels,
-                    n_elements=len(elements),
-                    reduced=reduced_basis,
-                    **options,
-                )
+        )
+        self.products.append(
+            ManyBodyProduct(
+                self.lmax,
+                degree_out,
+                settings["correlation"],
+                channels=self.channels,
+                n_elements=n_elements,
+                reduced=settings["reduced_basis"],
+                **options,
             )
-            last = t == layers - 1
-            self.readouts.append(
-                PerceptronReadout(channels, readout_width, **options)
-                if last
-                else LinearReadout(channels, **options)
-            )
+        )
+        self.readouts.append(
+            PerceptronReadout(self.channels, settings["readout_width"], **options)
+            if last
+            else LinearReadout(self.channels, **options)
+        )
 
     def arguments(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values."""

@@ -144,3 +144,9 @@ def test_float64_parts_survive_casting() -> None:
     for cast in (model.to(torch.float64), model.float(), model.double()):
         assert cast.isolated_atom_energies[0].item() == -13.123456789012345
         assert cast.scale.dtype == torch.float64
+
+
+def test_elements_may_be_symbols() -> None:
+    assert MACE(["O", "H", 6], channels=4, lmax=1, hidden_lmax=0).elements == (1, 6, 8)
+    with pytest.raises(ConfigError, match="expected chemical symbols or atomic numbers, got 'Q'"):
+        MACE(["Q"])

@@ -66,7 +66,7 @@ def _converter(path: str) -> Any:
 
 
 def _versions() -> dict[str, str]:
-    wanted = ("mace-torch", "e3nn", "torch", "symmetrix-xl")
+    wanted = ("mace-torch", "e3nn", "cuequivariance", "torch", "symmetrix-xl")
     installed = {distribution.metadata["Name"] for distribution in metadata.distributions()}
     return {name: metadata.version(name) for name in wanted if name in installed}
 
