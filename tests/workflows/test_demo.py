@@ -100,4 +100,4 @@ def test_a_second_run_takes_the_training_as_it_is_and_a_failed_check_shows_in_th
 def test_its_settings_are_those_of_a_training():
     config = read_config(demo.ROOT / "workflows" / "configs" / "demo.yaml")
     assert config.train_file == Path("data/molecules_train.h5")
-    assert len(config.stages()) == 2
+    assert config.max_time is not None  # it ends on slow machines too
