@@ -31,7 +31,7 @@ def table(document: Mapping[str, Any]) -> str:
 
 
 def markdown(document: Mapping[str, Any]) -> str:
-    """A Markdown table of medians, ratios, seconds to the first result and peak memory, with a caption."""
+    """A Markdown table of medians with their extremes, ratios, first results and peak memory, with a caption."""
     programs = _programs(document)
     header = ["", "L", *[f"{name}, µs/atom" for name in programs]]
     header += [f"{name} / {programs[0]}" for name in programs[1:]]
@@ -42,7 +42,7 @@ def markdown(document: Mapping[str, Any]) -> str:
             [
                 f"{case['system']} ({case['atoms']} atoms), {_TASKS[case['task']]}",
                 str(case["hidden_lmax"]),
-                *[_median(case["programs"].get(name)) for name in programs],
+                *[_spread(case["programs"].get(name), digits=0) for name in programs],
                 *_tail(case, programs),
             ]
         )
@@ -50,7 +50,9 @@ def markdown(document: Mapping[str, Any]) -> str:
     versions = {**document["versions"].get("peers", {}), **document["versions"]}
     caption = [
         f"{document['machine']['processor']}, {settings['threads']} threads, {settings['dtype']}, "
-        f"{settings['channels']} channels, {document['measured']}",
+        f"{settings['channels']} channels, medians of {settings['rounds']} rounds (least – most), "
+        f"{document['measured']}",
+        f"load average at the start {document['machine'].get('load_at_start', 'unknown')}",
         "first result: from the model file, compiling included",
         *([f"the last two columns: {' / '.join(programs)}"] if len(programs) > 1 else []),
         ", ".join(f"{name} {versions[name]}" for name in [*programs, "torch"] if name in versions),
@@ -83,15 +85,12 @@ def _tail(case: Mapping[str, Any], programs: Sequence[str]) -> list[str]:
     ]
 
 
-def _median(program: Mapping[str, Any] | None) -> str:
-    return f"{program['us_per_atom']['median']:.0f}" if program and "us_per_atom" in program else "–"
-
-
-def _spread(program: Mapping[str, Any] | None) -> str:
+def _spread(program: Mapping[str, Any] | None, *, digits: int = 1) -> str:
     if not program or "us_per_atom" not in program:
         return "–"
     found = program["us_per_atom"]
-    return f"{found['median']:.1f} ({found['min']:.1f} – {found['max']:.1f})"
+    median, least, most = (f"{found[key]:.{digits}f}" for key in ("median", "min", "max"))
+    return f"{median} ({least} – {most})"
 
 
 def _first_result(program: Mapping[str, Any] | None) -> str:
