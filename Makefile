@@ -16,7 +16,7 @@ help: ## list the targets
 
 install: $(INSTALLED) ## make .venv with sciten and all that development needs
 
-demo: install ## train, evaluate, verify and run a potential on bundled data (about 10 minutes)
+demo: install ## train, evaluate, verify and run a potential on bundled data (about 6 minutes)
 	$(BIN)/python workflows/demo.py
 
 test: lint ## lint, then the fast tests (about 3 minutes)
