@@ -66,7 +66,7 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 # The peers have an environment of their own: mace-torch pins e3nn==0.4.4. Where cuequivariance is installed,
-# mace-torch builds its models with the smaller basis of couplings, which is faster.
+# mace-torch builds its models with the smaller basis of couplings.
 $(PEERS)/.installed: constraints.txt | $(BIN)/python
 	$(PYTHON) -m venv --clear $(PEERS)
 	$(PEERS)/bin/python -m pip install $$(grep '^torch==' constraints.txt) mace-torch==0.3.16 symmetrix-xl==0.1.1 \

@@ -150,3 +150,14 @@ def test_elements_may_be_symbols() -> None:
     assert MACE(["O", "H", 6], channels=4, lmax=1, hidden_lmax=0).elements == (1, 6, 8)
     with pytest.raises(ConfigError, match="expected chemical symbols or atomic numbers, got 'Q'"):
         MACE(["Q"])
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_autocast_leaves_predictions_alone(inference: bool) -> None:
+    model = small(dtype=torch.float32)
+    batch = model.prepare([ethanol()])
+    expected = model(batch, inference=inference)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = model(batch, inference=inference)
+    assert torch.equal(found.energy, expected.energy)
+    assert torch.equal(found.forces, expected.forces)

@@ -4,6 +4,7 @@ import sys
 import pytest
 import torch
 
+from sciten.errors import ConfigError
 from sciten.tensor.multilinear import Index, Multilinear, Operand, Term, evaluate
 from sciten.tensor.multilinear.cpu import Cpu, available
 from sciten.tensor.multilinear.reference import Reference
@@ -113,3 +114,10 @@ print(float(result.sum()), len([w for w in caught if "no C++ compiler" in str(w.
         check=True,
     )
     assert done.stdout.split() == ["12.0", "1"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64])
+def test_dtypes_without_a_kernel_are_refused(dtype: torch.dtype) -> None:
+    arguments, indices = rich_arguments(batch=5, channels=2)
+    with pytest.raises(ConfigError, match="Cpu: expected float32 or float64 on the CPU, got"):
+        evaluate(rich_map(), [a.detach().to(dtype) for a in arguments], indices, executor=Cpu())
