@@ -29,7 +29,9 @@ def relax(
     from sciten.simulation import relax as run
 
     if pressure and not cell:
-        raise ConfigError("--pressure: acts on the cell; give --cell too, or leave it out")
+        raise ConfigError(
+            f"--pressure {pressure:g} acts on the cell, which is held fixed; give --cell too, or leave it out"
+        )
     calculator = SciTenCalculator(model, device=device)
     outcome = run(
         read_structure(structure),

@@ -113,7 +113,7 @@ def _check_replaceable(inputs: Sequence[Path], output: Path) -> None:
     if sorted(source["file"] for source in sources) != sorted(path.name for path in inputs):
         raise ConfigError(
             f"{output} exists and was not imported from {', '.join(path.name for path in inputs)}: name another "
-            "output, or allow it to be overwritten"
+            "output, or replace it with --overwrite (overwrite=True)"
         )
 
 

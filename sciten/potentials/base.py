@@ -99,9 +99,8 @@ class Potential(Float64Buffers, ABC):
             stress: whether to give stress; every frame must then have a cell.
             inference: take the weights as fixed: nothing can be differentiated afterwards, and it is faster.
         """
-        with torch.autocast(
-            self.device.type, enabled=False
-        ):  # kernels take one dtype; so do energy differences
+        # Kernels take arguments of one dtype, and energies lose their meaning in half precision.
+        with torch.autocast(self.device.type, enabled=False):
             return self._predict(batch, forces, stress, inference)
 
     def _predict(self, batch: AtomsBatch, forces: bool, stress: bool, inference: bool) -> Prediction:
