@@ -1,30 +1,17 @@
-"""Evaluating a `Multilinear` with derivatives of every order, on a chosen executor."""
+"""Evaluating a `Multilinear`, with derivatives of every order."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from sciten.errors import ConfigError
 from sciten.tensor.multilinear.description import Multilinear
+from sciten.tensor.multilinear.executors import Executor, default_executor
 from sciten.tensor.multilinear.index import Index
-from sciten.tensor.multilinear.reference import Reference
-
-
-class Executor(Protocol):
-    """Anything that can run a `Multilinear`; all executors give the same numbers."""
-
-    def run(
-        self,
-        map_: Multilinear,
-        arguments: Sequence[Tensor],
-        indices: Mapping[str, Index],
-        batch: int,
-        channels: int,
-    ) -> tuple[Tensor, ...]:
-        """The results, freshly allocated; no autograd is expected of it."""
-        ...
+from sciten.tensor.multilinear.operator import record
+from sciten.tensor.multilinear.shapes import sizes
+from sciten.tensor.tracing import is_traced
 
 
 def evaluate(
@@ -47,17 +34,10 @@ def evaluate(
     """
     indices = indices or {}
     batch, channels = sizes(map_, arguments, indices)
+    if is_traced(arguments[0]):
+        return record(map_, arguments, indices, executor)
     chosen = executor or default_executor(arguments[0])
     return _Evaluate.apply(map_, indices, batch, channels, chosen, *arguments)  # type: ignore[no-any-return]
-
-
-def default_executor(like: Tensor) -> Executor:
-    """The fastest executor for tensors like this one."""
-    from sciten.tensor.multilinear import cpu
-
-    if like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64) and cpu.available():
-        return cpu.Cpu()
-    return Reference()
 
 
 class _Evaluate(torch.autograd.Function):
@@ -97,40 +77,3 @@ class _Evaluate(torch.autograd.Function):
             for argument, value in zip(wanted, values, strict=True):
                 gradients[argument] = value
         return (None, None, None, None, None, *gradients)
-
-
-def sizes(map_: Multilinear, arguments: Sequence[Tensor], indices: Mapping[str, Index]) -> tuple[int, int]:
-    """Batch and channels; raises `ConfigError` where arguments and indices do not fit the map and each other."""
-    if len(arguments) != len(map_.arguments):
-        raise ConfigError(f"Multilinear: expected {len(map_.arguments)} arguments, got {len(arguments)}")
-    named = {operand.index for operand in (*map_.arguments, *map_.results) if operand.index is not None}
-    if missing := named - set(indices):
-        raise ConfigError(f"Multilinear: needs the index {', '.join(sorted(missing))}, which was not given")
-    lengths = {name: len(indices[name]) for name in sorted(named)}
-    if len(set(lengths.values())) > 1:
-        raise ConfigError(f"Multilinear: expected indices of one length, the batch, got {lengths}")
-    batch: int | None = next(iter(lengths.values()), None)
-    device = arguments[0].device
-    if foreign := [name for name in lengths if indices[name].rows.device != device]:
-        raise ConfigError(
-            f"Multilinear: expected the index {foreign[0]} on {device}, where the arguments are"
-        )
-    channels: int | None = None
-    for position, (operand, argument) in enumerate(zip(map_.arguments, arguments, strict=True)):
-        expected: list[int | None] = []
-        if not operand.shared:
-            if operand.index is None and batch is None and argument.ndim:
-                batch = argument.shape[0]
-            expected.append(batch if operand.index is None else indices[operand.index].size)
-        expected.append(operand.components)
-        if operand.channels:
-            if channels is None and argument.ndim:
-                channels = argument.shape[-1]
-            expected.append(channels)
-        kind = (arguments[0].dtype, device)
-        if list(argument.shape) != expected or (argument.dtype, argument.device) != kind:
-            raise ConfigError(
-                f"Multilinear: expected argument {position} of shape {expected}, {kind[0]} on {kind[1]}, "
-                f"got {list(argument.shape)}, {argument.dtype} on {argument.device}"
-            )
-    return batch if batch is not None else 1, channels if channels is not None else 1

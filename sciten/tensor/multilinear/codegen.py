@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import chain, combinations
 from typing import NamedTuple
 
+from sciten.tensor.multilinear import looped
 from sciten.tensor.multilinear.description import Multilinear
 
 
@@ -170,12 +171,20 @@ class Kernel:
         before: list[str] = []
         after: list[str] = []
         scalar_stores: list[str] = []
-        for result in self.results:
-            self._result(result, body, before, after, scalar_stores)
+        constants: list[str] = []
+        unroll = 1
+        if looped.serves(self.map_, self.results):
+            unroll = next(u for u in (4, 2, 1) if self.channels // self.width % u == 0)
+            code = looped.code(self.map_, self.results, self.channels, scattered=self.scattered)
+            constants, before, body.lines, after = code.constants, code.before, code.loop, code.after
+        else:
+            for result in self.results:
+                self._result(result, body, before, after, scalar_stores)
         used = sorted({a for t in self.map_.terms if t.target[0] in self.results for a, _ in t.factors})
         return _TEMPLATE.format(
             type="double" if self.double else "float",
             width=self.width,
+            unroll=unroll,
             bytes=self.width * (8 if self.double else 4),
             channels=self.channels,
             scattered=int(self.scattered),
@@ -187,6 +196,7 @@ class Kernel:
             before="\n      ".join(before),
             loop=self._loop(body.lines),
             after="\n      ".join(after + self._consume()),
+            constants="\n".join(constants),
             interpolation=_INTERPOLATION.format(size=self._table_row()) if self.interpolated else "",
         )
 
@@ -213,7 +223,7 @@ class Kernel:
         if not lines:
             return ""
         inside = "\n        ".join(lines)
-        return f"for (long c = 0; c < {self.channels}; c += W) {{\n        {inside}\n      }}"
+        return f"for (long c = 0; c < {self.channels}; c += U * W) {{\n        {inside}\n      }}"
 
     def _row_size(self, result: int) -> int:
         operand = self.map_.results[result]
@@ -267,7 +277,7 @@ class Kernel:
         vector: dict[int, list[_Summand]] = {}
         scalar: dict[int, list[_Summand]] = {}
         for (k, operands), terms in grouped.items():
-            if operands:
+            if operands or self.map_.results[result].channels:
                 factor, name = body.scalar(terms)
                 vector.setdefault(k, []).append(_Summand(factor, name, operands))
             else:
@@ -345,12 +355,13 @@ _TEMPLATE = """\
 #include <cstring>
 typedef {type} T;
 typedef T V __attribute__((vector_size({bytes}), aligned(sizeof(T)), may_alias));
-enum {{ W = {width} }};
+enum {{ W = {width}, U = {unroll} }};
 static inline V load(const T* p) {{ return *(const V*)p; }}
 static inline void store(T* p, V v) {{ *(V*)p = v; }}
 static inline T sum(V v) {{ T total = 0; for (int i = 0; i < W; ++i) total += v[i]; return total; }}
 template <class X> static inline X splat(T s) {{ return X{{}} + s; }}
 static const long sizes[] = {{{sizes}}};
+{constants}
 {interpolation}
 // Batch elements first..last (in the order that sorts the scattered rows). A row that the previous chunk ends with
 // is added up in `side` and joined afterwards, so that no two threads write to the same place.

@@ -4,6 +4,9 @@ The idea of describing equivariant products as lists of segment products is cuEq
 (NVIDIA, 2024); here every term is written out over components, and channels are the contiguous, vectorised axis.
 """
 
+import base64
+import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -51,7 +54,7 @@ class Multilinear:
         terms: the map itself.
 
     Raises:
-        ConfigError: a term names an operand or component that is not there, or would have to invent channels.
+        ConfigError: a term names an operand or component that is not there, or only results have channels.
     """
 
     arguments: tuple[Operand, ...]
@@ -62,6 +65,9 @@ class Multilinear:
         object.__setattr__(self, "terms", _canonical(self.terms))
         for term in self.terms:
             self._check(term)
+        # A term without channels is added to every channel; how many there are, an argument must say.
+        if any(o.channels for o in self.results) and not any(o.channels for o in self.arguments):
+            raise ConfigError("Multilinear: a result has channels, but no argument has any")
 
     def _check(self, term: Term) -> None:
         for kind, operands, pairs in (
@@ -73,10 +79,6 @@ class Multilinear:
                     raise ConfigError(
                         f"Multilinear: {term} names {kind} {operand}, component {component}, which is not there"
                     )
-        if self.results[term.target[0]].channels and not any(
-            self.arguments[a].channels for a, _ in term.factors
-        ):
-            raise ConfigError(f"Multilinear: {term} has a result with channels but no factor with channels")
 
     @cached_property
     def _hash(self) -> int:
@@ -85,15 +87,41 @@ class Multilinear:
     def __hash__(self) -> int:
         return self._hash
 
-    def derivative(self, wanted: Sequence[int], cotangents: Sequence[int] | None = None) -> "Multilinear":
+    def to_text(self) -> str:
+        """The whole map as a line of text, exact to the last bit of its coefficients."""
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
+        document = [
+            [[o.components, o.channels, o.index, o.shared] for o in self.arguments],
+            [[o.components, o.channels, o.index, o.shared] for o in self.results],
+            self.terms,
+        ]
+        return base64.b64encode(zlib.compress(json.dumps(document).encode(), 6)).decode()
+
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def from_text(text: str) -> "Multilinear":
+        """The map that `to_text` wrote."""
+        arguments, results, terms = json.loads(zlib.decompress(base64.b64decode(text)))
+        return Multilinear(
+            tuple(Operand(*o) for o in arguments),
+            tuple(Operand(*o) for o in results),
+            tuple(Term(c, tuple((a, i) for a, i in factors), (r, k)) for c, factors, (r, k) in terms),
+        )
+
+    def derivative(
+        self, wanted: int | Sequence[int], cotangents: Sequence[int] | None = None
+    ) -> "Multilinear":
         """The vector-Jacobian product, again a `Multilinear`.
 
         Its arguments are this map's, followed by one cotangent for each result in `cotangents` (all of them by
-        default); its results are the gradients of the arguments in `wanted`, in that order. A gathered argument
-        has a scattered gradient, a shared argument one that is summed over the batch.
+        default); its results are the gradients of the argument or arguments in `wanted`, in that order.
+        A gathered argument has a scattered gradient, a shared argument one that is summed over the batch.
         """
         given = range(len(self.results)) if cotangents is None else cotangents
-        return _derivative(self, tuple(wanted), tuple(given))
+        return _derivative(self, (wanted,) if isinstance(wanted, int) else tuple(wanted), tuple(given))
 
     def operations(self, batch: int = 1, channels: int = 1) -> int:
         """Multiplications and additions of the map as written, term by term, nothing factored out."""

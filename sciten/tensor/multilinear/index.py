@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sciten.errors import ConfigError
+from sciten.tensor.tracing import is_traced
 
 
 class Index:
@@ -14,6 +15,9 @@ class Index:
     Args:
         rows: `[batch]`, int64, each in `[0, size)`.
         size: number of rows of the indexed tensor.
+
+    Raises:
+        ConfigError: a row lies outside; while a program is recorded, only its runs can tell.
     """
 
     def __init__(self, rows: Tensor, size: int) -> None:
@@ -21,12 +25,19 @@ class Index:
             raise ConfigError(
                 f"Index: expected int64 rows of shape [batch], got {rows.dtype} of {list(rows.shape)}"
             )
-        if len(rows) and not (int(rows.min()) >= 0 and int(rows.max()) < size):
+        if not is_traced(rows) and len(rows) and not (int(rows.min()) >= 0 and int(rows.max()) < size):
             raise ConfigError(
                 f"Index: expected rows in [0, {size}), got {int(rows.min())} to {int(rows.max())}"
             )
         self.rows = rows.contiguous()
         self.size = size
+
+    @classmethod
+    def trusted(cls, rows: Tensor, size: int) -> "Index":
+        """An index that is not checked: its rows are symbols of a recorded program."""
+        index = cls.__new__(cls)
+        index.rows, index.size = rows, size
+        return index
 
     def __len__(self) -> int:
         return self.rows.shape[0]

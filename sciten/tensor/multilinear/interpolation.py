@@ -13,9 +13,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sciten.tensor.multilinear import cpu
-from sciten.tensor.multilinear.apply import default_executor, evaluate, sizes
+from sciten.tensor.multilinear.apply import evaluate
 from sciten.tensor.multilinear.description import Multilinear
+from sciten.tensor.multilinear.executors import default_executor
 from sciten.tensor.multilinear.index import Index
+from sciten.tensor.multilinear.shapes import sizes
 
 
 @dataclass(frozen=True)

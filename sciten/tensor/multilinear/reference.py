@@ -57,7 +57,7 @@ class Reference:
             )
         if not map_.results[result].channels:
             product = product.sum(-1, keepdim=True)
-        product = product.expand(like.shape[0], -1, -1)
+        product = product.expand(like.shape[0], -1, like.shape[2])
         return torch.zeros_like(like).index_add(1, column([t.target[1] for t in terms]), product)
 
 

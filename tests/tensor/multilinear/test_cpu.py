@@ -121,3 +121,27 @@ def test_dtypes_without_a_kernel_are_refused(dtype: torch.dtype) -> None:
     arguments, indices = rich_arguments(batch=5, channels=2)
     with pytest.raises(ConfigError, match="Cpu: expected float32 or float64 on the CPU, got"):
         evaluate(rich_map(), [a.detach().to(dtype) for a in arguments], indices, executor=Cpu())
+
+
+def test_sums_over_channels_and_their_derivatives_which_spread_over_channels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    total = Multilinear(
+        (Operand(2), Operand(1, channels=False)),
+        (Operand(2, channels=False), Operand(1)),
+        (
+            Term(2.0, ((0, 0),), (0, 0)),
+            Term(-1.0, ((0, 1), (1, 0)), (0, 1)),
+            Term(3.0, ((1, 0), (1, 0)), (1, 0)),
+        ),
+    )
+    x, y = (
+        torch.randn(s, dtype=torch.float64, generator=generator, requires_grad=True)
+        for s in [(5, 2, 7), (5, 1)]
+    )
+    for executor in (Cpu(), Reference()):
+        sums, spread = evaluate(total, [x, y], executor=executor)
+        torch.testing.assert_close(sums, torch.stack([2 * x[:, 0].sum(-1), -x[:, 1].sum(-1) * y[:, 0]], 1))
+        torch.testing.assert_close(spread, (3 * y**2)[:, :, None].expand(5, 1, 7))
+        assert torch.autograd.gradgradcheck(
+            lambda *a, e=executor: sum(r.sin().sum() for r in evaluate(total, a, executor=e)), (x, y)
+        )

@@ -67,6 +67,6 @@ def test_terms_must_name_what_is_there(factors, target, message) -> None:
         Multilinear((Operand(2), Operand(2)), (Operand(1),), (Term(1.0, factors, target),))
 
 
-def test_channels_are_not_invented() -> None:
-    with pytest.raises(ConfigError, match="no factor with channels"):
+def test_how_many_channels_there_are_must_come_from_an_argument() -> None:
+    with pytest.raises(ConfigError, match="no argument has any"):
         Multilinear((Operand(1, channels=False),), (Operand(1),), (Term(1.0, ((0, 0),), (0, 0)),))

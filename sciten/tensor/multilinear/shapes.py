@@ -1,0 +1,47 @@
+"""Whether arguments and indices fit a map, and how large its batch is."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from sciten.errors import ConfigError
+from sciten.tensor.multilinear.description import Multilinear
+from sciten.tensor.multilinear.index import Index
+
+
+def sizes(map_: Multilinear, arguments: Sequence[Tensor], indices: Mapping[str, Index]) -> tuple[int, int]:
+    """Batch and channels; raises `ConfigError` where arguments and indices do not fit the map and each other."""
+    if len(arguments) != len(map_.arguments):
+        raise ConfigError(f"Multilinear: expected {len(map_.arguments)} arguments, got {len(arguments)}")
+    named = {operand.index for operand in (*map_.arguments, *map_.results) if operand.index is not None}
+    if missing := named - set(indices):
+        raise ConfigError(f"Multilinear: needs the index {', '.join(sorted(missing))}, which was not given")
+    # Neither len() nor a set: either would turn the symbol that a traced length is into a number.
+    lengths = {name: indices[name].rows.shape[0] for name in sorted(named)}
+    batch: int | None = next(iter(lengths.values()), None)
+    if any(length != batch for length in lengths.values()):
+        raise ConfigError(f"Multilinear: expected indices of one length, the batch, got {lengths}")
+    device = arguments[0].device
+    if foreign := [name for name in lengths if indices[name].rows.device != device]:
+        raise ConfigError(
+            f"Multilinear: expected the index {foreign[0]} on {device}, where the arguments are"
+        )
+    channels: int | None = None
+    for position, (operand, argument) in enumerate(zip(map_.arguments, arguments, strict=True)):
+        expected: list[int | None] = []
+        if not operand.shared:
+            if operand.index is None and batch is None and argument.ndim:
+                batch = argument.shape[0]
+            expected.append(batch if operand.index is None else indices[operand.index].size)
+        expected.append(operand.components)
+        if operand.channels:
+            if channels is None and argument.ndim:
+                channels = argument.shape[-1]
+            expected.append(channels)
+        kind = (arguments[0].dtype, device)
+        if list(argument.shape) != expected or (argument.dtype, argument.device) != kind:
+            raise ConfigError(
+                f"Multilinear: expected argument {position} of shape {expected}, {kind[0]} on {kind[1]}, "
+                f"got {list(argument.shape)}, {argument.dtype} on {argument.device}"
+            )
+    return batch if batch is not None else 1, channels if channels is not None else 1

@@ -1,0 +1,61 @@
+import pytest
+import torch
+
+from sciten.tensor.multilinear import Index, Multilinear, Operand, Term, evaluate, looped
+from sciten.tensor.multilinear.codegen import Kernel
+from sciten.tensor.multilinear.cpu import Cpu, available
+from sciten.tensor.multilinear.reference import Reference
+
+pytestmark = pytest.mark.skipif(not available(), reason="no C++ compiler")
+
+
+def large_map(scattered: bool) -> Multilinear:
+    """More terms than straight-line code is made for: one to three factors with channels, and scalars beside them."""
+    generator = torch.Generator().manual_seed(0)
+
+    def pick(n: int) -> int:
+        return int(torch.randint(n, (), generator=generator))
+
+    arguments = (Operand(9, shared=True), Operand(20, index="rows"), Operand(16), Operand(5, channels=False))
+    patterns = ((0, 1, 2), (1, 2), (1,), (0, 1, 2, 3), (1, 1, 3, 3), (1, 2, 3), (0, 2, 2, 3))
+    terms = []
+    for n in range(6 * looped.LIMIT):
+        factors = tuple((a, pick(arguments[a].components)) for a in patterns[n % len(patterns)])
+        terms.append(
+            Term(float(torch.randn((), generator=generator)), factors, (n % 2, pick((11, 7)[n % 2])))
+        )
+    where = "rows" if scattered else None
+    return Multilinear(
+        arguments, (Operand(11, index=where), Operand(7, channels=False, index=where)), tuple(terms)
+    )
+
+
+@pytest.mark.parametrize("scattered", [False, True])
+@pytest.mark.parametrize("channels", [1, 24, 64])
+def test_large_maps_equal_the_reference(scattered: bool, channels: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    map_ = large_map(scattered)
+    assert looped.serves(map_, (0,)) and looped.serves(map_, (1,))
+    index = Index(torch.randint(6, (37,), generator=generator), 6)
+    shapes = [(9, channels), (6, 20, channels), (37, 16, channels), (37, 5)]
+    arguments = [torch.randn(s, dtype=torch.float64, generator=generator, requires_grad=True) for s in shapes]
+
+    def everything(executor) -> list[torch.Tensor]:
+        results = evaluate(map_, arguments, {"rows": index}, executor=executor)
+        return [*results, *torch.autograd.grad(sum(r.sin().sum() for r in results), arguments)]
+
+    for fast, plain in zip(everything(Cpu()), everything(Reference()), strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-11, atol=1e-11 * float(plain.detach().abs().max()))
+
+
+def test_small_maps_and_polynomials_without_channels_stay_straight() -> None:
+    small = Multilinear((Operand(1),), (Operand(1),), (Term(1.0, ((0, 0),), (0, 0)),))
+    assert not looped.serves(small, (0,))
+    n = 2 * looped.LIMIT
+    scalars = Multilinear(
+        (Operand(1, channels=False),),
+        (Operand(n, channels=False),),
+        tuple(Term(1.0, ((0, 0),), (0, k)) for k in range(n)),
+    )
+    assert not looped.serves(scalars, (0,))
+    assert "term_end" not in Kernel(scalars, (0,), False, 4, False).source()
