@@ -28,6 +28,11 @@ class Irrep(NamedTuple):
         """Whether the parity is that of the spherical harmonics, (-1)^l."""
         return self.p == (-1) ** self.l
 
+    def __mul__(self, other: "Irrep") -> "tuple[Irrep, ...]":  # type: ignore[override]
+        """The irreps in the product of two, by ascending degree."""
+        lowest, highest = abs(self.l - other.l), self.l + other.l
+        return tuple(Irrep(l, self.p * other.p) for l in range(lowest, highest + 1))
+
     def __str__(self) -> str:
         return f"{self.l}{'e' if self.p == 1 else 'o'}"
 
@@ -90,11 +95,7 @@ class Irreps:
         return self._entries[position]
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Irreps):
-            return self._entries == other._entries
-        if isinstance(other, str):
-            return self == Irreps(other)
-        return NotImplemented
+        return self._entries == other._entries if isinstance(other, Irreps) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self._entries)

@@ -1,0 +1,256 @@
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from e3nn import o3
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import sciten.equivariant
+from sciten.equivariant import TensorProduct
+from sciten.equivariant.products.instructions import MODES
+from sciten.errors import ConfigError
+from sciten.tensor.multilinear.reference import Reference
+
+
+@pytest.fixture(autouse=True)
+def _float64() -> Iterator[None]:
+    """e3nn rounds its constants to the default dtype when a product is made."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+irreps = st.lists(
+    st.tuples(st.integers(1, 4), st.tuples(st.integers(0, 3), st.sampled_from([1, -1]))),
+    min_size=1,
+    max_size=3,
+)
+
+
+@st.composite
+def products(draw) -> tuple:
+    """Arguments of a tensor product with random irreps and instructions of every mode that fits them."""
+    first, second = o3.Irreps(draw(irreps)), o3.Irreps(draw(irreps))
+    out: list = []
+    instructions = []
+    for i, (u, a) in enumerate(first):
+        for j, (v, b) in enumerate(second):
+            for ir in a * b:
+                fitting = [m for m in MODES if u == v or m not in ("uuw", "uuu", "uvu<v", "u<vw")]
+                mode = draw(st.sampled_from([None, *(m for m in fitting if u > 1 or "<" not in m)]))
+                if mode is None:
+                    continue
+                free = draw(st.integers(1, 3))
+                mul = {"uvu": u, "uvv": v, "uuu": u, "uvuv": u * v, "uvu<v": u * (u - 1) // 2}.get(mode, free)
+                weighted = mode in ("uvw", "uuw", "u<vw") or draw(st.booleans())
+                if (mul, ir) not in out:
+                    out.append((mul, ir))
+                norm = draw(st.floats(0.1, 2.0))
+                instructions.append((i, j, out.index((mul, ir)), mode, weighted, norm))
+    return first, second, o3.Irreps(out), instructions
+
+
+@given(
+    products(),
+    st.sampled_from(["component", "norm"]),
+    st.sampled_from(["element", "path"]),
+    st.booleans(),
+    st.integers(0, 2**31),
+)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_equal_to_e3nn_for_random_irreps(arguments, irrep_norm, path_norm, shared, seed) -> None:
+    options = {
+        "irrep_normalization": irrep_norm,
+        "path_normalization": path_norm,
+        "shared_weights": shared,
+        "internal_weights": False,
+    }
+    # The reference executor: to compile thousands of maps would take its time, and it is tested by itself.
+    theirs, ours = (
+        o3.TensorProduct(*arguments, **options),
+        TensorProduct(*arguments, **options, executor=Reference()),
+    )
+    torch.manual_seed(seed)
+    x, y = torch.randn(3, ours.irreps_in1.dim), torch.randn(3, ours.irreps_in2.dim)
+    weight = torch.randn(*([] if shared else [3]), theirs.weight_numel)
+    assert ours.weight_numel == theirs.weight_numel
+    assert torch.equal(ours.output_mask, theirs.output_mask)
+    assert [tuple(ins.path_shape) for ins in ours.instructions] == [
+        tuple(i.path_shape) for i in theirs.instructions
+    ]
+    torch.testing.assert_close(ours(x, y, weight), theirs(x, y, weight), rtol=0, atol=1e-12)
+    narrow = ours(x.float(), y.float(), weight.float()).double()
+    expected = theirs(x.float().double(), y.float().double(), weight.float().double())
+    torch.testing.assert_close(narrow, expected, rtol=1e-5, atol=1e-5 * float(expected.norm() + 1))
+
+
+CASES = [("3x0e+2x1o+1x2e", "2x1o+4x0e"), ("2x1e+2x1o", "4x1o"), ("1x3o+5x0o", "3x2e+3x1e")]
+ARGUMENTS = [
+    ("FullyConnectedTensorProduct", lambda a, b: (a, b, "3x0e+2x1o+2x1e+2o")),
+    ("FullTensorProduct", lambda a, b: (a, b)),
+    ("FullTensorProduct", lambda a, b: (a, b, ["1o", "0e", "1e"])),
+    ("ElementwiseTensorProduct", lambda a, b: (a, b)),
+    ("ElementwiseTensorProduct", lambda a, b: (a, b, [o3.Irrep("2e"), o3.Irrep("1e")])),
+    ("TensorSquare", lambda a, b: (a,)),
+    ("TensorSquare", lambda a, b: (b, "4x0e+3x1e+2x2e+1o")),
+    ("TensorSquare", lambda a, b: (a, None, ["0e", "2e"])),
+]
+
+
+@pytest.mark.parametrize("normalization", ["component", "norm"])
+@pytest.mark.parametrize(("name", "arguments"), ARGUMENTS)
+@pytest.mark.parametrize(("first", "second"), CASES)
+def test_the_other_products_equal_those_of_e3nn(first, second, name, arguments, normalization) -> None:
+    if name == "ElementwiseTensorProduct" and o3.Irreps(first).num_irreps != o3.Irreps(second).num_irreps:
+        with pytest.raises(ConfigError, match="expected equally many irreps"):
+            getattr(sciten.equivariant, name)(*arguments(first, second))
+        return
+    theirs = getattr(o3, name)(*arguments(first, second), irrep_normalization=normalization)
+    ours = getattr(sciten.equivariant, name)(
+        *arguments(first, second), irrep_normalization=normalization, executor=Reference()
+    )
+    assert str(ours) == str(theirs)
+    ours.load_state_dict(theirs.state_dict())
+    x, y = torch.randn(4, 3, theirs.irreps_in1.dim), torch.randn(3, theirs.irreps_in2.dim)
+    inputs = (x,) if name == "TensorSquare" else (x, y)
+    torch.testing.assert_close(ours(*inputs), theirs(*inputs), rtol=0, atol=1e-12)
+
+
+def mixed() -> TensorProduct:
+    """A product of several modes at once, with internal weights."""
+    return TensorProduct(
+        "3x0e+3x1o",
+        "3x1o+1x2e",
+        "3x0e+2x1o+3x1e+3x2e",
+        [
+            (0, 0, 1, "uvw", True),
+            (1, 0, 0, "uuu", True),
+            (1, 0, 2, "uvu", True),
+            (1, 0, 2, "uuu", False),
+            (1, 1, 1, "uvw", True),
+            (0, 1, 3, "uvu", True),
+        ],
+    )
+
+
+def test_the_fast_path_equals_the_reference_with_its_derivatives() -> None:
+    product = mixed()
+    arguments = [torch.randn(11, d, requires_grad=True) for d in (12, 14)]
+
+    def everything(executor) -> list[torch.Tensor]:
+        product.executor = executor
+        result = product(*arguments)
+        first = torch.autograd.grad(result.sin().sum(), [*arguments, product.weight], create_graph=True)
+        return [
+            result,
+            *first,
+            *torch.autograd.grad(sum((g**2).sum() for g in first), [*arguments, product.weight]),
+        ]
+
+    for fast, plain in zip(everything(None), everything(Reference()), strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-11, atol=1e-11)
+
+
+def test_its_state_is_weight_and_mask_and_e3nn_states_load() -> None:
+    ours = mixed()
+    assert sorted(ours.state_dict()) == ["output_mask", "weight"]
+    theirs = o3.TensorProduct(
+        ours.irreps_in1, ours.irreps_in2, ours.irreps_out, [i[:5] for i in ours.instructions]
+    )
+    state = {f"inner.{k}": v for k, v in theirs.state_dict().items()} | {
+        "inner._compiled_main_left_right._w3j": x3j()
+    }
+    holder = torch.nn.Module()
+    holder.inner = ours
+    holder.load_state_dict(state)
+    assert torch.equal(ours.weight, theirs.weight)
+
+
+def x3j() -> torch.Tensor:
+    return torch.zeros(3)
+
+
+def test_weights_as_a_list_views_and_the_map_of_x() -> None:
+    product = mixed()
+    x, y = torch.randn(5, 12), torch.randn(5, 14)
+    views = list(product.weight_views())
+    assert [v.shape for v in views] == [i.path_shape for i in product.instructions if i.has_weight]
+    external = TensorProduct(
+        product.irreps_in1,
+        product.irreps_in2,
+        product.irreps_out,
+        [i[:5] for i in product.instructions],
+        internal_weights=False,
+    )
+    torch.testing.assert_close(external(x, y, views), product(x, y))
+    torch.testing.assert_close(torch.einsum("bi,bik->bk", x, product.right(y)), product(x, y))
+    assert torch.equal(product.weight_view_for_instruction(1), views[1])
+    with pytest.raises(ConfigError, match="instruction 3 has no weights"):
+        product.weight_view_for_instruction(3)
+
+
+def test_constants_do_not_depend_on_the_default_dtype() -> None:
+    inputs = torch.randn(4, 12), torch.randn(4, 14)
+    exact = mixed()
+    torch.set_default_dtype(torch.float32)
+    made_in_float32 = mixed().double()
+    made_in_float32.load_state_dict(exact.state_dict())
+    torch.testing.assert_close(made_in_float32(*inputs), exact(*inputs), rtol=0, atol=0)
+
+
+def test_outputs_have_unit_variance() -> None:
+    torch.manual_seed(0)
+    product = TensorProduct(
+        "8x0e+8x1o+8x2e", "8x0e+8x1o+8x2e", "8x0e+8x1o+8x2e",
+        [(i, j, k, "uvw", True) for i in range(3) for j in range(3) for k in range(3)
+         if abs(i - j) <= k <= i + j and (i + j + k) % 2 == 0],
+        shared_weights=False,
+    )  # fmt: skip
+    result = product(torch.randn(200, 72), torch.randn(200, 72), torch.randn(200, product.weight_numel))
+    for where, entry in zip(product.irreps_out.slices(), product.irreps_out, strict=True):
+        assert math.isclose(float(result[:, where].var()), 1.0, rel_tol=0.2), entry
+
+
+def test_empty_batches_irreps_and_unreached_outputs() -> None:
+    assert mixed()(torch.zeros(0, 12), torch.zeros(0, 14)).shape == (0, 33)
+    product = TensorProduct("2x0e", "2x0e", "2x0e+1x5o+0x1e", [(0, 0, 0, "uuu", False)])
+    result = product(torch.ones(3, 2), torch.ones(3, 2))
+    assert torch.equal(product.output_mask, torch.cat([torch.ones(2), torch.zeros(11)]))
+    torch.testing.assert_close(result, product.output_mask.expand(3, -1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("1o", "1o", "1o", [(0, 0, 0, "uuu", True)]), "1o x 1o does not contain 1o"),
+        (("1o", "1o", "3e", [(0, 0, 0, "uuu", True)]), "does not contain 3e"),
+        (
+            ("2x1o", "1o", "0e", [(0, 0, 0, "uuu", True)]),
+            "mode uuu expects equal multiplicities, got 2x1o x 1x1o",
+        ),
+        (("1o", "1o", "0e", [(0, 0, 0, "uvx", True)]), "expected a connection mode among uvw"),
+        (("1o", "1o", "0e", [(0, 1, 0, "uuu", True)]), "names entry 1 of 1x1o"),
+        (("1o", "1o", "0e", [(0, 0, 0, "uvw", False)]), "mode uvw needs weights"),
+        (("1o", "1o", "0e", [(0, 0)]), "expected instructions"),
+    ],
+)
+def test_instructions_that_do_not_fit_are_refused(arguments, message) -> None:
+    with pytest.raises(ConfigError, match=f"TensorProduct: .*{message}"):
+        TensorProduct(*arguments)
+
+
+def test_inputs_that_do_not_fit_are_refused() -> None:
+    product = mixed()
+    x, y = torch.zeros(5, 12), torch.zeros(5, 14)
+    for inputs, message in [
+        ((x[:, :-1], y), r"expected x of shape \[..., 12\] for 3x0e\+3x1o, got \[5, 11\]"),
+        ((x, y[:3]), "expected leading axes that can be broadcast"),
+        ((x.float(), y), "expected one dtype and one device, got x of torch.float32"),
+        ((x.long(), y), "expected x to be a floating-point tensor, got a torch.int64 tensor"),
+        ((x, y, torch.zeros(3)), r"expected weight of shape \[39\], got \[3\]"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            product(*inputs)
