@@ -59,6 +59,13 @@ class Potential(Float64Buffers, ABC):
         `vectors` are the edge vectors `[n_edges, 3]`, Å, float64, differentiable to any order.
         """
 
+    def select_elements(self, name: str, value: Tensor, positions: Tensor) -> Tensor:
+        """An entry of the state as a model of the elements at `positions` in `elements` has it.
+
+        What `sciten.potentials.select_elements` asks for; a subclass that can be restricted says it here.
+        """
+        raise ModelError(f"{type(self).__name__}: cannot be restricted to fewer elements")
+
     def inference_energies(self, batch: AtomsBatch, vectors: Tensor) -> Tensor:
         """As `interaction_energies`, with weights taken as fixed; a subclass may have a faster way."""
         return self.interaction_energies(batch, vectors)

@@ -126,7 +126,7 @@ def test_a_newer_format_asks_for_an_update(folder: Path) -> None:
 def test_unknown_class_cannot_be_saved(tmp_path: Path) -> None:
     from tests.toys import ToyPotential
 
-    with pytest.raises(ModelError, match="expected one of MACE, got ToyPotential"):
+    with pytest.raises(ModelError, match="expected one of MACE, TensorNet, got ToyPotential"):
         save_potential(ToyPotential(), tmp_path)
 
 
