@@ -46,6 +46,7 @@ class Potential(Float64Buffers, ABC):
 
     elements: tuple[int, ...]  #: atomic numbers the model knows, ascending
     cutoff: float  #: Å; edges of this length or more do not contribute
+    chiral: bool = False  #: whether a structure and its mirror image may have different energies
     isolated_atom_energies: Tensor  #: buffer `[n_elements]`, eV, float64
 
     @abstractmethod

@@ -133,6 +133,8 @@ class TrainConfig(Section):
                 "valid_fraction", "expected either valid_file or valid_fraction, got both; leave one out"
             )
         given = values.get("model") or {}
+        if isinstance(given, str):  # a bare name stands for the potential with its defaults
+            given = {"kind": given}
         if not isinstance(given, Mapping):
             raise SettingError("model", f"expected the arguments of a potential by name, got {given!r}")
         if values.get("initial_model") is None:

@@ -82,6 +82,7 @@ class TensorNet(Potential):
         self.elements, energies = sorted_elements("TensorNet", elements, isolated_atom_energies)
         self.cutoff = float(cutoff)
         self.channels = channels
+        self.chiral = group == "SO(3)"
         self.executor: Executor | None = None  #: who computes the products; None for the fastest
         self._tables = RadialTables()
         self.keep_float64("isolated_atom_energies", torch.tensor(energies, dtype=torch.float64))
