@@ -107,10 +107,11 @@ def load_potential(
 def _model_folder(path: Path) -> Path:
     if path.is_file():
         hint = "a model is a folder with model.safetensors and model.json"
-        if path.suffix in (".model", ".pt", ".pth", ".pkl") or _looks_pickled(path):
+        if path.suffix in (".model", ".pt", ".pth", ".pkl", ".ckpt") or _looks_pickled(path):
+            script = "convert_torchmdnet.py" if path.suffix == ".ckpt" else "convert_mace.py"
             hint = (
                 "it looks like a pickled model, which sciten never loads because unpickling runs arbitrary code; "
-                "convert it in its own environment with: python workflows/convert_mace.py MODEL OUTDIR"
+                f"convert it in its own environment with: python workflows/{script} MODEL OUTDIR"
             )
         raise ModelError(f"{path}: expected a model folder, got a file; {hint}")
     for folder in (path, path / "model"):

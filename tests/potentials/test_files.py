@@ -92,6 +92,9 @@ def test_pickled_models_are_refused_unopened(tmp_path: Path) -> None:
     for path in (raw, zipped):
         with pytest.raises(ModelError, match=r"pickled model.*convert_mace.py"):
             load_potential(path)
+    checkpoint = zipped.rename(tmp_path / "epoch=3.ckpt")
+    with pytest.raises(ModelError, match=r"pickled model.*convert_torchmdnet.py"):
+        load_potential(checkpoint)
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:

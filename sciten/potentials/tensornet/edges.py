@@ -33,14 +33,14 @@ class Edges:
         distances: `[n_edges]`, Å, at most the cutoff.
         harmonics: `[n_edges, 9]`, degrees 0..2, component-normalised.
         pairs: the basis at the distance of each pair; empty where tables stand in for it.
-        self_: the basis at distance zero, one row: an atom is also a neighbour of itself.
+        own: the basis at distance zero, one row: an atom is also a neighbour of itself.
         indices: "senders", "receivers", "pairs" (of each edge) and "elements" (the pair of elements of each edge).
     """
 
     distances: Tensor
     harmonics: Tensor
     pairs: Radial
-    self_: Radial
+    own: Radial
     indices: dict[str, Index]
 
 

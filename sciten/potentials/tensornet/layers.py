@@ -19,7 +19,7 @@ from sciten.potentials.tensornet.algebra import (
     update_map,
 )
 from sciten.potentials.tensornet.edges import Edges, RadialPerceptron, RadialProjection, weighted_sum
-from sciten.tensor.multilinear import Executor, evaluate
+from sciten.tensor.multilinear import Executor, Multilinear, evaluate
 from sciten.tensor.multilinear.interpolation import Table
 
 
@@ -86,7 +86,7 @@ class Embedding(nn.Module):
             executor=executor,
         )
         # At distance zero there is no direction: the atom itself adds a multiple of the identity, of norm sqrt(3).
-        own = sqrt(3) * features.diagonal().T * self.radial(edges.self_)[:, 0]
+        own = sqrt(3) * features.diagonal().T * self.radial(edges.own)[:, 0]
         matrices = (x0 + own[species][:, None], x1, x2)
         gates = self.norm(squared_norms(matrices, executor=executor)[:, 0])
         for layer in self.gates:
@@ -138,22 +138,15 @@ class Interaction(nn.Module):
         matrices = _bounded(matrices, executor)
         ours = self.mixing_before(matrices)
         sums = weighted_sum(message_map, self.radial, ours, edges, table=table, executor=executor)
-        weights = self.radial(edges.self_)
-        messages = [x + weights[:, l, None] * y for l, (x, y) in enumerate(zip(sums, ours, strict=True))]
-        extra = () if state is None else (state,)
-        with_state = state is not None
-        in_product = extra if self.group == "O(3)" else ()
-        product = cast(
-            Matrices,
-            evaluate(
-                product_map(self.group, with_state=bool(in_product)),
-                [*ours, *messages, *in_product],
-                executor=executor,
-            ),
-        )
-        change = self.mixing_after(_bounded(product, executor))
-        update = update_map(with_state=with_state)
-        return cast(Matrices, evaluate(update, [*matrices, *change, *extra], executor=executor))
+        weights = self.radial(edges.own)  # an atom also hears itself, at distance zero
+        own = _scaled(ours, weights.expand(len(ours[0]), -1, -1))
+        messages = cast(Matrices, tuple(x + y for x, y in zip(sums, own, strict=True)))
+        # torchmd-net leaves charges out of the first product of its SO(3) models.
+        in_product = state if self.group == "O(3)" else None
+        product = product_map(self.group, with_state=in_product is not None)
+        products = _evaluate(product, ours, messages, in_product, executor)
+        change = self.mixing_after(_bounded(products, executor))
+        return _evaluate(update_map(with_state=state is not None), matrices, change, state, executor)
 
 
 class Readout(nn.Module):
@@ -172,6 +165,13 @@ class Readout(nn.Module):
         for layer in (self.linear, self.hidden):
             value = nn.functional.silu(layer(value))
         return self.energy(value)[:, 0]  # type: ignore[no-any-return]
+
+
+def _evaluate(
+    map_: Multilinear, left: Matrices, right: Matrices, state: Tensor | None, executor: Executor | None
+) -> Matrices:
+    last = () if state is None else (state,)
+    return cast(Matrices, evaluate(map_, [*left, *right, *last], executor=executor))
 
 
 def _bounded(matrices: Matrices, executor: Executor | None) -> Matrices:
