@@ -60,7 +60,7 @@ class Potential(Float64Buffers, ABC):
         `vectors` are the edge vectors `[n_edges, 3]`, Å, float64, differentiable to any order.
         """
 
-    def select_elements(self, name: str, value: Tensor, positions: Tensor) -> Tensor:
+    def restricted_entry(self, name: str, value: Tensor, positions: Tensor) -> Tensor:
         """An entry of the state as a model of the elements at `positions` in `elements` has it.
 
         What `sciten.potentials.select_elements` asks for; a subclass that can be restricted says it here.

@@ -22,7 +22,7 @@ def select_elements(model: Potential, elements: Sequence[int]) -> Potential:
     kept = sorted(set(elements))
     positions = torch.tensor([model.elements.index(z) for z in kept], device=model.device)
     state = {
-        name: model.select_elements(name, value, positions) for name, value in model.state_dict().items()
+        name: model.restricted_entry(name, value, positions) for name, value in model.state_dict().items()
     }
     arguments = model.arguments()
     arguments["elements"] = kept

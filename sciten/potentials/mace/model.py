@@ -234,7 +234,7 @@ class MACE(Potential):
             for name, signs in product.signs_from_e3nn_04().items()
         }
 
-    def select_elements(self, name: str, value: Tensor, positions: Tensor) -> Tensor:
+    def restricted_entry(self, name: str, value: Tensor, positions: Tensor) -> Tensor:
         """An entry of the state as a model of the elements at `positions` has it."""
         if name == "isolated_atom_energies" or re.fullmatch(r"products\.\d+\.weight_\d+_\d+", name):
             return value[positions]

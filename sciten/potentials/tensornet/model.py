@@ -108,7 +108,7 @@ class TensorNet(Potential):
             "shift": float(self.shift),
         }
 
-    def select_elements(self, name: str, value: Tensor, positions: Tensor) -> Tensor:
+    def restricted_entry(self, name: str, value: Tensor, positions: Tensor) -> Tensor:
         """An entry of the state as a model of the elements at `positions` has it."""
         return value[positions] if name in ("isolated_atom_energies", "embedding.elements") else value
 
