@@ -13,6 +13,19 @@ from sciten.tensor.multilinear import Index
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Edges of which each is listed once for both directions, as a function of the distance alone needs them.
+
+    Attributes:
+        edges: `[n_pairs]`, one edge of each pair.
+        index: for each edge its pair.
+    """
+
+    edges: Tensor
+    index: Index
+
+
+@dataclass(frozen=True)
 class AtomsBatch:
     """Structures laid end to end, with their neighbour list and, where known, their labels.
 
@@ -78,6 +91,35 @@ class AtomsBatch:
         """The receivers as a gather or scatter index."""
         return Index(self.receivers, self.n_atoms)
 
+    @cached_property
+    def pairs(self) -> Pairs:
+        """The undirected pairs; each edge is a pair of its own where not every edge has its reverse in the list."""
+        ahead = self.senders < self.receivers
+        own_image = self.senders == self.receivers
+        if own_image.any():
+            x, y, z = self.shifts.unbind(1)
+            ahead |= own_image & ((x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0)))))
+        one, other = ahead.nonzero()[:, 0], (~ahead).nonzero()[:, 0]
+        order = _matching(self._keys(one, reverse=False), self._keys(other, reverse=True))
+        if order is None:
+            everything = torch.arange(self.n_edges, device=self.senders.device)
+            return Pairs(everything, Index(everything, self.n_edges))
+        rows = torch.empty_like(self.senders)
+        rows[one] = torch.arange(len(one), device=rows.device)
+        rows[other] = order
+        return Pairs(one, Index(rows, len(one)))
+
+    def _keys(self, edges: Tensor, *, reverse: bool) -> Tensor:
+        """A number for each of the given edges, or of their reverses, that no other edge has."""
+        shifts = self.shifts.long()
+        reach = int(shifts.abs().max()) if len(shifts) else 0
+        start, end = self.senders[edges], self.receivers[edges]
+        columns = (shifts[edges] * (-1 if reverse else 1) + reach).unbind(1)
+        key = (end * self.n_atoms + start) if reverse else (start * self.n_atoms + end)
+        for column in columns:
+            key = key * (2 * reach + 1) + column
+        return key
+
     def edge_vectors(self) -> Tensor:
         """Vectors from sender to receiver, `[n_edges, 3]`, Å, in the dtype of `positions`."""
         translation = torch.einsum("ei,eij->ej", self.shifts, self.cell[self.frame[self.senders]])
@@ -95,3 +137,14 @@ class AtomsBatch:
             if isinstance(value := getattr(self, entry.name), Tensor)
         }
         return dataclasses.replace(self, **moved)
+
+
+def _matching(keys: Tensor, others: Tensor) -> Tensor | None:
+    """For each of `others` the position of the equal number in `keys`; None where they are not the same numbers."""
+    if len(keys) != len(others):
+        return None
+    sorted_keys, order = keys.sort()
+    sorted_others, places = others.sort()
+    if not torch.equal(sorted_keys, sorted_others):
+        return None
+    return torch.empty_like(order).scatter_(0, places, order)

@@ -255,8 +255,8 @@ def _graphs(structures: Sequence[Structure], cutoff: float) -> AtomsBatch:
         receivers=torch.from_numpy(np.concatenate([e[1] + k for e, k in zip(lists, offsets, strict=True)])),
         shifts=_float64(np.concatenate([e[2] for e in lists])),
         config_types=tuple(frame.config_type for frame in structures),
-        charge=_optional([frame.charge for frame in structures]),
-        spin=_optional([frame.spin for frame in structures]),
+        charge=optional_column([frame.charge for frame in structures]),
+        spin=optional_column([frame.spin for frame in structures]),
     )
 
 
@@ -271,7 +271,8 @@ def _float64(values: np.ndarray | list[float]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64))
 
 
-def _optional(values: list[float | None]) -> Tensor | None:
+def optional_column(values: Sequence[float | None]) -> Tensor | None:
+    """Numbers that some frames may lack (there they are NaN), `[n_frames]`; None where all of them do."""
     if all(value is None for value in values):
         return None
     return torch.tensor(

@@ -12,6 +12,7 @@ from ase.calculators.calculator import BaseCalculator, Calculator, PropertyNotIm
 from torch import Tensor
 
 from sciten.datasets.batch import AtomsBatch
+from sciten.datasets.graphs import optional_column
 from sciten.errors import ConfigError, DataError
 from sciten.integrations.verlet import VerletList
 from sciten.potentials.base import Potential, Prediction, has_stress
@@ -31,6 +32,8 @@ class SciTenCalculator(Calculator):
     and, for periodic structures, `stress` (Voigt xx yy zz yz xz xy, tension positive). A committee gives the
     mean over its members and, in `calculator.results`, the (population) standard deviations over them:
     `energy_std` (eV), `forces_std` `[n_atoms, 3]` (eV/Å) and `stress_std` `[6]` (eV/Å³).
+
+    The total charge (e) and spin multiplicity of a structure are `atoms.info["charge"]` and `atoms.info["spin"]`.
 
     The neighbour list is built for `cutoff + skin` and serves until an atom has moved by half the skin.
 
@@ -66,6 +69,12 @@ class SciTenCalculator(Calculator):
     def list_builds(self) -> int:
         """How many neighbour lists have been built so far."""
         return sum(neighbors.builds for neighbors in self._lists.values())
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation; the total charge and the spin count, which ASE leaves out."""
+        changes: list[str] = super().check_state(atoms, tol)
+        earlier = {} if self.atoms is None else self.atoms.info
+        return changes + [key for key in ("charge", "spin") if earlier.get(key) != atoms.info.get(key)]
 
     def calculate(
         self,
@@ -103,7 +112,9 @@ class SciTenCalculator(Calculator):
             senders=senders,
             receivers=receivers,
             shifts=shifts,
-        )
+            charge=optional_column([atoms.info.get("charge")]),
+            spin=optional_column([atoms.info.get("spin")]),
+        ).to(device)
         return _results(potential.forward_batch(batch, stress=stress))
 
 

@@ -96,7 +96,19 @@ def _batch(state: "SimState", cutoff: float) -> AtomsBatch:
         senders=columns[0],
         receivers=columns[1],
         shifts=columns[2].to(torch.float64),
+        charge=_per_system(state, "charge"),
+        spin=_per_system(state, "spin"),
     )
+
+
+def _per_system(state: "SimState", name: str) -> Tensor | None:
+    """The total charge or spin multiplicity of each system, if the version of torch-sim knows of it."""
+    value = getattr(state, name, None)
+    if value is None:
+        return None
+    value = value.detach().to(torch.float64)
+    # Where nobody has set it, torch-sim has zero: no multiplicity, and unknown.
+    return value.where(value > 0, torch.nan) if name == "spin" else value
 
 
 def _full(stress: Tensor | None, batch: AtomsBatch) -> Tensor:

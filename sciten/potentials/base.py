@@ -46,6 +46,7 @@ class Potential(Float64Buffers, ABC):
 
     elements: tuple[int, ...]  #: atomic numbers the model knows, ascending
     cutoff: float  #: Å; edges of this length or more do not contribute
+    chiral: bool = False  #: whether a structure and its mirror image may have different energies
     isolated_atom_energies: Tensor  #: buffer `[n_elements]`, eV, float64
 
     @abstractmethod
@@ -58,6 +59,13 @@ class Potential(Float64Buffers, ABC):
 
         `vectors` are the edge vectors `[n_edges, 3]`, Å, float64, differentiable to any order.
         """
+
+    def restricted_entry(self, name: str, value: Tensor, positions: Tensor) -> Tensor:
+        """An entry of the state as a model of the elements at `positions` in `elements` has it.
+
+        What `sciten.potentials.select_elements` asks for; a subclass that can be restricted says it here.
+        """
+        raise ModelError(f"{type(self).__name__}: cannot be restricted to fewer elements")
 
     def inference_energies(self, batch: AtomsBatch, vectors: Tensor) -> Tensor:
         """As `interaction_energies`, with weights taken as fixed; a subclass may have a faster way."""

@@ -15,6 +15,7 @@ import sciten
 from sciten.errors import ModelError
 from sciten.files import atomic_path, save_tensors, sha256
 from sciten.potentials.base import Potential
+from sciten.potentials.classes import POTENTIALS
 from sciten.potentials.devices import require_device
 from sciten.potentials.mace import MACE
 
@@ -22,7 +23,6 @@ FORMAT = "sciten-potential"
 FORMAT_VERSION = 1
 CLEBSCH_GORDAN = "e3nn-0.5"  #: sign convention of our couplings, see sciten.equivariant.clebsch_gordan
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
-_CLASSES: Mapping[str, type[MACE]] = {"MACE": MACE}
 
 
 def save_potential(
@@ -40,8 +40,8 @@ def save_potential(
         ModelError: the class is none that `load_potential` would build.
     """
     name = type(model).__name__
-    if _CLASSES.get(name) is not type(model):
-        raise ModelError(f"save_potential: expected one of {', '.join(_CLASSES)}, got {name}")
+    if POTENTIALS.get(name) is not type(model):
+        raise ModelError(f"save_potential: expected one of {', '.join(POTENTIALS)}, got {name}")
     folder = Path(folder)
     description: dict[str, Any] = {
         "class": name,
@@ -87,10 +87,10 @@ def load_potential(
     document = _read_document(folder / "model.json")
     tensors = _read_tensors(folder / "model.safetensors", document)
     stored = _DTYPES.get(document["dtype"])
-    kind = _CLASSES.get(document["class"])
+    kind = POTENTIALS.get(document["class"])
     if kind is None or stored is None:
         raise ModelError(
-            f"{folder / 'model.json'}: expected class {' or '.join(_CLASSES)} and dtype {' or '.join(_DTYPES)}, "
+            f"{folder / 'model.json'}: expected class {' or '.join(POTENTIALS)} and dtype {' or '.join(_DTYPES)}, "
             f"got {document['class']!r} and {document['dtype']!r}"
         )
     try:
@@ -107,10 +107,11 @@ def load_potential(
 def _model_folder(path: Path) -> Path:
     if path.is_file():
         hint = "a model is a folder with model.safetensors and model.json"
-        if path.suffix in (".model", ".pt", ".pth", ".pkl") or _looks_pickled(path):
+        if path.suffix in (".model", ".pt", ".pth", ".pkl", ".ckpt") or _looks_pickled(path):
+            script = "convert_torchmdnet.py" if path.suffix == ".ckpt" else "convert_mace.py"
             hint = (
                 "it looks like a pickled model, which sciten never loads because unpickling runs arbitrary code; "
-                "convert it in its own environment with: python workflows/convert_mace.py MODEL OUTDIR"
+                f"convert it in its own environment with: python workflows/{script} MODEL OUTDIR"
             )
         raise ModelError(f"{path}: expected a model folder, got a file; {hint}")
     for folder in (path, path / "model"):

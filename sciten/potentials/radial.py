@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from math import pi, sqrt
+from math import exp, pi, sqrt
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,31 @@ def polynomial_cutoff(distances: Tensor, cutoff: Tensor | float, power: int) -> 
     p = power
     tail = 1 - (p + 1) * (p + 2) / 2 * x**p + p * (p + 2) * x ** (p + 1) - p * (p + 1) / 2 * x ** (p + 2)
     return torch.where(x < 1, tail, torch.zeros_like(tail))
+
+
+def cosine_cutoff(distances: Tensor, cutoff: float) -> Tensor:
+    """Half a period of the cosine, from 1 at zero to 0 at the cutoff, where its slope vanishes.
+
+    Behler and Parrinello, Phys. Rev. Lett. 98, 146401 (2007), eq. 4.
+    """
+    tail = 0.5 * (torch.cos(distances * (pi / cutoff)) + 1)
+    return torch.where(distances < cutoff, tail, torch.zeros_like(tail))
+
+
+def exponential_normal_parameters(count: int, cutoff: float) -> tuple[Tensor, Tensor]:
+    """Centres and inverse squared widths of `exponential_normal`, `[count]` each, float64.
+
+    Unke and Meuwly, PhysNet (J. Chem. Theory Comput. 2019); the centres go from exp(-cutoff/Å) to 1, as in torchmd-net.
+    """
+    start = exp(-cutoff)
+    centres = torch.linspace(start, 1, count, dtype=torch.float64)
+    return centres, torch.full((count,), (2 / count * (1 - start)) ** -2, dtype=torch.float64)
+
+
+def exponential_normal(distances: Tensor, centres: Tensor, inverse_widths: Tensor, cutoff: float) -> Tensor:
+    """Gaussians of exp(-5 r / cutoff) under the cosine cutoff, `[n_edges, count]` (PhysNet, eq. 7)."""
+    decay = torch.exp(distances * (-5 / cutoff))[:, None]
+    return cosine_cutoff(distances, cutoff)[:, None] * torch.exp(-inverse_widths * (decay - centres) ** 2)
 
 
 def agnesi(distances: Tensor, bond_lengths: Tensor) -> Tensor:

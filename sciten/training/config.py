@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, create_model, field_validator, mode
 
 from sciten.errors import ConfigError
 from sciten.files import write_text
-from sciten.potentials import MACE, Potential
+from sciten.potentials import MACE, POTENTIALS, Potential, TensorNet
 from sciten.potentials.devices import require_device
 from sciten.potentials.periodic_table import atomic_number
 from sciten.training.losses import Loss
@@ -64,8 +64,8 @@ class TrainConfig(Section):
         valid_fraction: 0.1 unless a `valid_file` is given; 0 trains without validation.
         valid_seed: of the choice of validation frames; apart from `seed`, so that runs with several seeds
             compare on the same frames.
-        model: the arguments of the potential, by name; `elements`, `average_neighbors`, `scale` and `shift`
-            are computed from the data where not given.
+        model: the arguments of the potential, by name, and as `kind` which one it is (MACE by default);
+            `elements`, `average_neighbors`, `scale` and `shift` are computed from the data where not given.
         isolated_atom_energies: "file" takes them from the isolated-atom frames of the training file, "fit" by
             least squares from the training energies, "initial" keeps those of `initial_model`; or a map, eV
             by element.
@@ -133,6 +133,8 @@ class TrainConfig(Section):
                 "valid_fraction", "expected either valid_file or valid_fraction, got both; leave one out"
             )
         given = values.get("model") or {}
+        if isinstance(given, str):  # a bare name stands for the potential with its defaults
+            given = {"kind": given}
         if not isinstance(given, Mapping):
             raise SettingError("model", f"expected the arguments of a potential by name, got {given!r}")
         if values.get("initial_model") is None:
@@ -239,12 +241,11 @@ def model_section(kind: type[Potential]) -> type[Section]:
     return create_model(f"{kind.__name__}Section", __base__=Section, **fields)
 
 
-def potential_class(kind: str) -> type[MACE]:
+def potential_class(kind: str) -> type[MACE] | type[TensorNet]:
     """The potential that `model.kind` names."""
-    known = {"MACE": MACE}
-    if kind not in known:
-        raise SettingError("model.kind", f"unknown {kind!r}, {nearest(kind, known)}")
-    return known[kind]
+    if kind not in POTENTIALS:
+        raise SettingError("model.kind", f"unknown {kind!r}, {nearest(kind, POTENTIALS)}")
+    return POTENTIALS[kind]
 
 
 def _model_arguments(given: Mapping[str, Any]) -> dict[str, Any]:

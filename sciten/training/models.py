@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from sciten.errors import ConfigError, ModelError
-from sciten.potentials import MACE, Potential, load_potential, select_elements
+from sciten.errors import ConfigError
+from sciten.potentials import Potential, load_potential, select_elements
 from sciten.training.config import TrainConfig, potential_class
 from sciten.training.data import TrainingData, open_data
 from sciten.training.sections import nearest
@@ -68,7 +68,8 @@ def _build(config: TrainConfig, data: TrainingData, progress: bool) -> Potential
     elements = tuple(sorted(arguments["elements"] or data.elements()))
     data.require_elements(elements)
     isolated = isolated_atom_energies(config, data.train, elements)
-    wanted = [key for key in ("average_neighbors", "scale", "shift") if arguments[key] is None]
+    asked_for = ("average_neighbors", "scale", "shift")
+    wanted = [key for key in asked_for if key in arguments and arguments[key] is None]
     if wanted:
         found = statistics(data.train, isolated, progress=progress)
         arguments |= {key: getattr(found, key) for key in wanted}
@@ -83,10 +84,6 @@ def _continue(config: TrainConfig) -> tuple[Potential, TrainingData]:
     elements = data.elements()
     model = earlier
     if elements != earlier.elements:
-        if not isinstance(earlier, MACE):
-            raise ModelError(
-                f"initial_model={config.initial_model}: only MACE models can be restricted to fewer elements"
-            )
         model = select_elements(earlier, elements)
     if config.isolated_atom_energies == "fit":
         energies = fit_isolated_atom_energies(data.train, elements, model)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -17,7 +18,7 @@ from sciten.cli.evaluate import evaluate
 from sciten.cli.train import train
 from sciten.errors import ConfigError
 from sciten.training import TrainConfig
-from tests.training.conftest import config, molecules  # noqa: F401 (fixtures)
+from tests.training.conftest import TINY, TINY_TENSORNET, config, molecules  # noqa: F401 (fixtures)
 
 Make = Callable[..., TrainConfig]
 app = typer.Typer()
@@ -38,8 +39,15 @@ def yaml(config: Make, tmp_path: Path) -> Path:  # noqa: F811
     return tmp_path / "c.yaml"
 
 
-def test_trains_reports_and_evaluates(yaml: Path, tmp_path: Path, molecules: Path) -> None:  # noqa: F811
-    output = tmp_path / "cli"
+@pytest.mark.parametrize("model", [TINY, TINY_TENSORNET], ids=["MACE", "TensorNet"])
+def test_trains_reports_and_evaluates(
+    model: dict[str, Any],
+    config: Make,  # noqa: F811
+    tmp_path: Path,
+    molecules: Path,  # noqa: F811
+) -> None:
+    yaml, output = tmp_path / "c.yaml", tmp_path / "cli"
+    config(model=model).write(yaml)
     printed = run("train", yaml, f"output={output}", "epochs=2")
     assert "methane" in printed
     assert "2 epochs" in printed

@@ -6,7 +6,13 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from sciten.datasets import AtomsDataset, Structure, import_structures, write_structures
+from sciten.datasets import (
+    AtomsDataset,
+    Structure,
+    batch_from_structures,
+    import_structures,
+    write_structures,
+)
 from sciten.errors import ConfigError, DataError
 from sciten.files import sha256
 from tests.datasets.conftest import assert_same, make_structure
@@ -236,3 +242,12 @@ def test_a_file_given_twice_and_a_type_key_that_nothing_has_are_noticed(tmp_path
     census = import_structures([first, second], tmp_path / "out.h5", config_type_key="knd")
     assert "b.xyz has the same content as a.xyz: its frames are doubled" in census.warnings
     assert "the key 'knd' was found in no frame" in census.warnings
+
+
+def test_charge_and_spin_come_from_info_into_the_batch(tmp_path):
+    frames = labelled(3)
+    frames[0].info["charge"], frames[1].info["charge"], frames[1].info["spin"] = 1, -2.0, 3
+    import_structures([write(tmp_path / "a.xyz", frames)], tmp_path / "out.h5")
+    batch = batch_from_structures(list(AtomsDataset(tmp_path / "out.h5")), 3.0)
+    np.testing.assert_array_equal(batch.charge, [1.0, -2.0, np.nan])
+    np.testing.assert_array_equal(batch.spin, [np.nan, 3.0, np.nan])

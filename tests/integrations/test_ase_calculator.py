@@ -8,8 +8,9 @@ from ase.md.verlet import VelocityVerlet
 
 from sciten.errors import ConfigError, DataError, ModelError
 from sciten.integrations.ase import SciTenCalculator
-from sciten.potentials import MACE, save_potential
+from sciten.potentials import POTENTIALS, save_potential
 from sciten.simulation.velocities import draw_velocities
+from tests.potentials.models import small
 from tests.toys import ToyPotential
 
 
@@ -117,12 +118,25 @@ def test_another_precision_is_a_copy():
     assert energy == pytest.approx(potential.evaluate([copper()])[0]["energy"], rel=1e-6)
 
 
-def test_a_folder_is_a_model_and_so_is_a_training_output(tmp_path):
-    model = MACE((1, 8), channels=4, lmax=1, hidden_lmax=0, correlation=2, radial_mlp=(8,), cutoff=3.0)
+@pytest.mark.parametrize("kind", POTENTIALS)
+def test_a_folder_is_a_model_and_so_is_a_training_output(kind, tmp_path):
+    model = small(kind, cutoff=3.0)
     save_potential(model, tmp_path / "model")
     atoms = molecule("H2O")
     energies = [SciTenCalculator(path).get_potential_energy(atoms) for path in (tmp_path, tmp_path / "model")]
     assert energies[0] == energies[1] == model.evaluate([atoms])[0]["energy"]
+
+
+def test_charge_and_spin_are_those_of_the_structure():
+    model = small("TensorNet", charge_coupling=5.0, spin_coupling=3.0, dtype=torch.float64)
+    atoms = molecule("H2O")
+    atoms.calc = SciTenCalculator(model)
+    energies = set()
+    for info in ({}, {"charge": 1}, {"charge": -1, "spin": 2}, {"spin": 3}):
+        atoms.info = info  # the same positions: what ASE has kept of another state must not come back
+        energies.add(atoms.get_potential_energy())
+        assert atoms.get_potential_energy() == pytest.approx(model.evaluate([atoms])[0]["energy"], rel=1e-14)
+    assert len(energies) == 4
 
 
 def test_an_isolated_atom_has_its_own_energy():

@@ -4,6 +4,7 @@ import torch
 from ase.build import bulk, molecule
 
 from sciten.integrations.ase import SciTenCalculator
+from tests.potentials.models import small
 from tests.toys import ToyPotential
 
 torch_sim = pytest.importorskip(
@@ -52,6 +53,23 @@ def test_molecules_have_no_stress():
     expected = [entry["energy"] for entry in potential.evaluate([water, hydrogen])]
     np.testing.assert_allclose(results["energy"], expected, rtol=1e-5)
     assert not results["stress"].any()
+
+
+def test_charge_and_spin_are_those_of_the_state():
+    from sciten.integrations.torch_sim import SciTenModel
+
+    potential = small("TensorNet", charge_coupling=5.0, spin_coupling=3.0, dtype=torch.float64)
+    structures = [molecule("H2O"), molecule("OH")]
+    state = state_of(structures)
+    neutral = SciTenModel(potential)(state)["energy"]
+    np.testing.assert_allclose(neutral, [r["energy"] for r in potential.evaluate(structures)], rtol=1e-12)
+    # Versions of torch-sim that know of a state's charge and spin have them as such tensors.
+    object.__setattr__(state, "charge", torch.tensor([1.0, 0.0]))
+    object.__setattr__(state, "spin", torch.tensor([0.0, 2.0]))
+    structures[0].info, structures[1].info = {"charge": 1.0}, {"spin": 2.0}
+    charged = SciTenModel(potential)(state)["energy"]
+    np.testing.assert_allclose(charged, [r["energy"] for r in potential.evaluate(structures)], rtol=1e-12)
+    assert ((charged - neutral).abs() > 1e-6).all()
 
 
 def test_torch_sim_accepts_the_model():

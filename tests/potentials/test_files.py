@@ -7,29 +7,27 @@ import torch
 from ase.build import molecule
 
 from sciten.errors import ConfigError, ModelError, StorageError
-from sciten.potentials import MACE, load_potential, save_potential
+from sciten.potentials import POTENTIALS, Potential, load_potential, save_potential
+from tests.potentials.models import small
 
 
-def small(**changes) -> MACE:
-    arguments = {
-        "channels": 4,
-        "lmax": 1,
-        "hidden_lmax": 1,
-        "correlation": 2,
-        "radial_mlp": (8,),
-        "average_neighbors": 5.0,
-    }
-    return MACE([1, 8], isolated_atom_energies=[-13.6, -432.1], **{**arguments, **changes})
+def made(kind: str = "MACE", seed: int = 0) -> Potential:
+    return small(kind, isolated_atom_energies=[-13.6, -432.1], seed=seed, dtype=torch.float64)
+
+
+@pytest.fixture(params=list(POTENTIALS))
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    save_potential(small(dtype=torch.float64), tmp_path / "model", provenance={"made by": "a test"})
+def folder(kind: str, tmp_path: Path) -> Path:
+    save_potential(made(kind), tmp_path / "model", provenance={"made by": "a test"})
     return tmp_path / "model"
 
 
-def test_round_trip_is_exact(folder: Path) -> None:
-    expected = small(dtype=torch.float64).evaluate([molecule("H2O")])[0]
+def test_round_trip_is_exact(folder: Path, kind: str) -> None:
+    expected = made(kind).evaluate([molecule("H2O")])[0]
     found = load_potential(folder).evaluate([molecule("H2O")])[0]
     assert found["energy"] == expected["energy"]
     assert (found["forces"] == expected["forces"]).all()
@@ -94,6 +92,9 @@ def test_pickled_models_are_refused_unopened(tmp_path: Path) -> None:
     for path in (raw, zipped):
         with pytest.raises(ModelError, match=r"pickled model.*convert_mace.py"):
             load_potential(path)
+    checkpoint = zipped.rename(tmp_path / "epoch=3.ckpt")
+    with pytest.raises(ModelError, match=r"pickled model.*convert_torchmdnet.py"):
+        load_potential(checkpoint)
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
@@ -109,9 +110,9 @@ def test_foreign_json_is_refused(folder: Path) -> None:
         load_potential(folder)
 
 
-def test_only_listed_classes_are_built(folder: Path) -> None:
+def test_only_listed_classes_are_built(folder: Path, kind: str) -> None:
     path = folder / "model.json"
-    path.write_text(path.read_text().replace('"MACE"', '"os.system"'))
+    path.write_text(path.read_text().replace(f'"{kind}"', '"os.system"'))
     with pytest.raises(ModelError):
         load_potential(folder)
 
@@ -126,7 +127,7 @@ def test_a_newer_format_asks_for_an_update(folder: Path) -> None:
 def test_unknown_class_cannot_be_saved(tmp_path: Path) -> None:
     from tests.toys import ToyPotential
 
-    with pytest.raises(ModelError, match="expected one of MACE, got ToyPotential"):
+    with pytest.raises(ModelError, match="expected one of MACE, TensorNet, got ToyPotential"):
         save_potential(ToyPotential(), tmp_path)
 
 
@@ -137,7 +138,7 @@ def test_precision_and_device_that_cannot_be_are_refused(folder: Path) -> None:
         load_potential(folder, device="gpu")
 
 
-def test_a_full_disk_keeps_the_earlier_model(folder: Path) -> None:
+def test_a_full_disk_keeps_the_earlier_model(folder: Path, kind: str) -> None:
     resource = pytest.importorskip("resource")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -146,7 +147,7 @@ def test_a_full_disk_keeps_the_earlier_model(folder: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
         try:
             with pytest.raises(StorageError, match=r"model\.(json|safetensors): cannot be written"):
-                save_potential(small(dtype=torch.float64, seed=1), folder)
+                save_potential(made(kind, seed=1), folder)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

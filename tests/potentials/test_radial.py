@@ -10,6 +10,9 @@ from sciten.potentials.radial import (
     agnesi,
     bessel,
     bessel_frequencies,
+    cosine_cutoff,
+    exponential_normal,
+    exponential_normal_parameters,
     polynomial_cutoff,
 )
 
@@ -32,6 +35,27 @@ def test_cutoff_is_smooth_at_its_end(power: int) -> None:
         value.detach(), torch.tensor([1.0, 0, 0, 0], dtype=torch.float64), rtol=0, atol=1e-8
     )
     assert slope.abs().max() < 1e-8 and curvature.abs().max() < 1e-6
+
+
+def test_cosine_cutoff_ends_with_a_vanishing_slope() -> None:
+    r = torch.tensor([0.0, 2.5, 5.0 - 1e-9, 5.0, 7.0], dtype=torch.float64, requires_grad=True)
+    value = cosine_cutoff(r, 5.0)
+    (slope,) = torch.autograd.grad(value.sum(), r)
+    torch.testing.assert_close(
+        value.detach(), torch.tensor([1.0, 0.5, 0, 0, 0], dtype=torch.float64), rtol=0, atol=1e-15
+    )
+    assert slope[0] == 0 and slope[2:].abs().max() < 1e-8
+
+
+def test_exponential_normal_functions_are_their_formula() -> None:
+    centres, inverse_widths = exponential_normal_parameters(4, 3.0)
+    assert (centres[0].item(), centres[-1].item()) == (math.exp(-3.0), 1.0)
+    found = exponential_normal(torch.tensor([1.2], dtype=torch.float64), centres, inverse_widths, 3.0)[0]
+    fade = 0.5 * (math.cos(math.pi * 1.2 / 3.0) + 1)
+    for value, centre in zip(found.tolist(), centres.tolist(), strict=True):
+        width = (2 / 4 * (1 - math.exp(-3.0))) ** -2
+        expected = fade * math.exp(-width * (math.exp(-5 * 1.2 / 3.0) - centre) ** 2)
+        assert value == pytest.approx(expected, abs=1e-15)
 
 
 def test_agnesi_maps_onto_the_unit_interval_with_its_formula() -> None:

@@ -14,6 +14,7 @@ TRUE_DEPTH = 0.8
 ISOLATED = {1: -13.0, 6: -1000.0}
 #: A model small enough that a test trains it in a second.
 TINY = {"channels": 4, "lmax": 1, "hidden_lmax": 0, "correlation": 2, "radial_mlp": [8], "cutoff": 3.0}
+TINY_TENSORNET = {"kind": "TensorNet", "channels": 6, "layers": 1, "radial_functions": 6, "cutoff": 3.0}
 
 
 def teacher() -> ToyPotential:

@@ -10,26 +10,26 @@ import torch
 
 from sciten.datasets import AtomsDataset, Structure, write_structures
 from sciten.errors import DataError
-from sciten.potentials import MACE, load_potential, save_potential
+from sciten.potentials import POTENTIALS, load_potential, save_potential
 from sciten.training import TrainConfig
 from sciten.training.models import prepare
 from sciten.training.statistics import statistics
-from tests.training.conftest import ISOLATED, TINY, crystal, isolated_atoms, labelled
+from tests.training.conftest import ISOLATED, TINY, TINY_TENSORNET, crystal, isolated_atoms, labelled
 
 Make = Callable[..., TrainConfig]
 
 
-@pytest.fixture
-def earlier(tmp_path: Path) -> Path:
+@pytest.fixture(params=[{**TINY, "average_neighbors": 3.0}, TINY_TENSORNET], ids=["MACE", "TensorNet"])
+def earlier(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A model that knows H, C and O."""
-    model = MACE(
+    arguments = dict(request.param)
+    model = POTENTIALS[arguments.pop("kind", "MACE")](
         [1, 6, 8],
         isolated_atom_energies=[-12.0, -990.0, -2000.0],
-        average_neighbors=3.0,
         scale=2.0,
         shift=-0.5,
         dtype=torch.float64,
-        **TINY,
+        **arguments,
     )
     save_potential(model, tmp_path / "earlier")
     return tmp_path / "earlier"
@@ -58,6 +58,13 @@ def test_what_is_not_given_comes_from_the_data(config: Make) -> None:
         found.shift,
     )
     assert (arguments["channels"], arguments["seed"], model.dtype) == (4, 5, torch.float64)
+
+
+def test_a_model_without_average_neighbors_takes_scale_and_shift(config: Make) -> None:
+    model, data = prepare(config(model=TINY_TENSORNET))
+    found, arguments = statistics(data.train, ISOLATED), model.arguments()
+    assert type(model) is POTENTIALS["TensorNet"] and arguments["channels"] == 6
+    assert (arguments["scale"], arguments["shift"]) == (found.scale, found.shift)
 
 
 def test_what_is_given_is_taken(config: Make) -> None:

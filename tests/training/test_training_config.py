@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from sciten.errors import ConfigError
-from sciten.potentials import MACE
+from sciten.potentials import POTENTIALS, Potential
 from sciten.training import (
     AdamW,
     AMSGrad,
@@ -77,6 +77,7 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
         ("optimizer=adamx", "optimizer.kind", "'adam'"),
         ("model.chanels=3", "model.chanels", "'channels'"),
         ("model.kind=MACEE", "model.kind", "'MACE'"),
+        ("model.kind=SchNet", "model.kind", "MACE, TensorNet"),
         ("schedule.kind=cosin", "schedule.kind", "'cosine'"),
     ],
 )
@@ -128,11 +129,23 @@ def test_values_in_python_refuse_unknown_keys_too() -> None:
         AMSGrad().learning_rate = 3  # type: ignore[misc]
 
 
-def test_model_settings_are_the_constructors_arguments() -> None:
-    arguments = set(inspect.signature(MACE.__init__).parameters)
-    settings = set(model_section(MACE).model_fields)
+@pytest.mark.parametrize("kind", POTENTIALS.values())
+def test_model_settings_are_the_constructors_arguments(kind: type[Potential]) -> None:
+    arguments = set(inspect.signature(kind.__init__).parameters)
+    settings = set(model_section(kind).model_fields)
     assert arguments - settings == {"self", "isolated_atom_energies", "seed", "dtype"}
     assert settings - arguments == {"kind"}
+
+
+def test_the_model_is_chosen_by_name() -> None:
+    assert read().model["kind"] == "MACE"
+    chosen = read("model=TensorNet", "model.channels=32", "model.group=SO(3)").model
+    assert (chosen["kind"], chosen["channels"], chosen["group"], chosen["layers"]) == (
+        "TensorNet",
+        32,
+        "SO(3)",
+        2,
+    )
     assert read("model.radial_mlp=[8]").model["radial_mlp"] == [8]
 
 

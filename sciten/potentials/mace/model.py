@@ -1,5 +1,6 @@
 """MACE: higher-order equivariant message passing for interatomic potentials."""
 
+import re
 from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import Any, cast
@@ -13,9 +14,16 @@ from sciten.errors import ConfigError
 from sciten.potentials.base import Potential
 from sciten.potentials.mace.interaction import Edges, Interaction
 from sciten.potentials.mace.product import ManyBodyProduct
-from sciten.potentials.mace.tables import RadialTables
-from sciten.potentials.periodic_table import atomic_number
-from sciten.potentials.radial import SILU_NORMALISATION, agnesi, bessel, bessel_frequencies, polynomial_cutoff
+from sciten.potentials.periodic_table import sorted_elements
+from sciten.potentials.radial import (
+    SILU_NORMALISATION,
+    RadialNetwork,
+    agnesi,
+    bessel,
+    bessel_frequencies,
+    polynomial_cutoff,
+)
+from sciten.potentials.tables import RadialTables
 from sciten.potentials.zbl import zbl_pair_energies
 from sciten.tensor.multilinear import Executor, Index
 from sciten.tensor.multilinear.interpolation import Table
@@ -117,10 +125,7 @@ class MACE(Potential):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        numbers = [atomic_number(element) for element in elements]
-        order = sorted(range(len(elements)), key=lambda i: numbers[i])
-        self.elements = tuple(numbers[i] for i in order)
-        energies = [0.0] * len(elements) if isolated_atom_energies is None else list(isolated_atom_energies)
+        self.elements, energies = sorted_elements("MACE", elements, isolated_atom_energies)
         self.residual = _per_layer("residual", residual, layers)
         self.density = _per_layer("density", density, layers)
         self._arguments: dict[str, Any] = {
@@ -146,7 +151,7 @@ class MACE(Potential):
             "agnesi": agnesi,
             "seed": seed,
         }
-        _check(self._arguments, numbers, energies)
+        _check(self._arguments)
         self.cutoff = float(cutoff)
         self.lmax = lmax
         self.channels = channels
@@ -156,9 +161,7 @@ class MACE(Potential):
         self.executor: Executor | None = None  #: None: the fastest one for the device
         self._tables = RadialTables()
 
-        self.keep_float64(
-            "isolated_atom_energies", torch.tensor([energies[i] for i in order], dtype=torch.float64)
-        )
+        self.keep_float64("isolated_atom_energies", torch.tensor(energies, dtype=torch.float64))
         self.keep_float64("scale", torch.tensor(float(scale), dtype=torch.float64))
         self.keep_float64("shift", torch.tensor(float(shift), dtype=torch.float64))
         self.keep_float64("bessel_frequencies", bessel_frequencies(bessel_functions, cutoff))
@@ -231,6 +234,18 @@ class MACE(Potential):
             for name, signs in product.signs_from_e3nn_04().items()
         }
 
+    def restricted_entry(self, name: str, value: Tensor, positions: Tensor) -> Tensor:
+        """An entry of the state as a model of the elements at `positions` has it."""
+        if name == "isolated_atom_energies" or re.fullmatch(r"products\.\d+\.weight_\d+_\d+", name):
+            return value[positions]
+        # One-hot elements enter with the factor 1/sqrt(n_elements), which changes with their number.
+        factor = sqrt(len(positions) / len(self.elements))
+        if name == "embedding.weight":
+            return value[positions] * factor
+        if ".skip." in name:
+            return value[:, positions] * factor
+        return value
+
     def interaction_energies(self, batch: AtomsBatch, vectors: Tensor) -> Tensor:
         """Energies per atom beyond the isolated atom's, `[n_atoms]`, eV, float64."""
         return self._energies(batch, vectors, [None] * len(self.interactions))
@@ -242,7 +257,11 @@ class MACE(Potential):
         """
         if self.dtype == torch.float64 or self.agnesi:
             return self.interaction_energies(batch, vectors)
-        return self._energies(batch, vectors, self._tables.of(self))
+        networks = [interaction.radial for interaction in cast("list[Interaction]", self.interactions)]
+        return self._energies(batch, vectors, self._tables.of(networks, self._path_weights, self.cutoff))
+
+    def _path_weights(self, network: RadialNetwork, distances: Tensor) -> Tensor:
+        return network(self.radial_basis(distances)).view(len(distances), -1, self.channels)  # type: ignore[no-any-return]
 
     def _energies(self, batch: AtomsBatch, vectors: Tensor, tables: Sequence[Table | None]) -> Tensor:
         elements, local = torch.unique(self.species(batch), return_inverse=True)
@@ -311,15 +330,7 @@ def _per_layer(name: str, value: bool | Sequence[bool], layers: int) -> tuple[bo
     return flags
 
 
-def _check(arguments: dict[str, Any], elements: Sequence[int], energies: Sequence[float]) -> None:
-    if not elements or len(set(elements)) != len(elements) or not all(1 <= z <= 118 for z in elements):
-        raise ConfigError(
-            f"MACE: expected elements to be distinct atomic numbers from 1 to 118, got {list(elements)}"
-        )
-    if len(energies) != len(elements):
-        raise ConfigError(
-            f"MACE: expected one isolated-atom energy for each of {len(elements)} elements, got {len(energies)}"
-        )
+def _check(arguments: dict[str, Any]) -> None:
     for name in ("channels", "correlation", "layers", "bessel_functions", "cutoff_power", "readout_width"):
         if arguments[name] < 1:
             raise ConfigError(f"MACE: expected {name} of at least 1, got {arguments[name]}")

@@ -39,6 +39,7 @@ class Subject:
         single: whether it computes in single precision, so that tolerances must be wider.
         cutoff: Å, or None where it is not known.
         elements: atomic numbers that it knows; of a foreign calculator, those in the structures.
+        chiral: whether a structure and its mirror image may have different energies.
         potential: the sciten potential as given, or None for anything else (a committee, a foreign
             calculator).
     """
@@ -48,6 +49,7 @@ class Subject:
     single: bool
     cutoff: float | None = None
     elements: tuple[int, ...] = ()
+    chiral: bool = False
     potential: Potential | None = field(default=None, repr=False)
 
     @property
@@ -100,6 +102,7 @@ def _of_potentials(potentials: Sequence[Potential]) -> Subject:
         single=False,
         cutoff=max(potential.cutoff for potential in potentials),
         elements=tuple(sorted(elements)),
+        chiral=any(potential.chiral for potential in potentials),
         potential=potentials[0] if len(potentials) == 1 else None,
     )
 

@@ -34,7 +34,9 @@ def rotation(subject: Subject, structures: Sequence[Atoms], rng: np.random.Gener
 
 
 def reflection(subject: Subject, structures: Sequence[Atoms], rng: np.random.Generator) -> list[CheckResult]:
-    """A reflection at a random plane: the potential must not tell left from right."""
+    """A reflection at a random plane: unless made for it, the potential must not tell left from right."""
+    if subject.chiral:
+        return [not_applicable("reflection", "the potential is made to tell mirror images apart")]
     return _invariance("reflection", _reflected, subject, structures, rng)
 
 

@@ -10,10 +10,11 @@ from ase.calculators.lj import LennardJones
 
 from sciten.errors import ConfigError, DataError, ModelError
 from sciten.integrations.ase import SciTenCalculator
-from sciten.potentials import MACE, save_potential
+from sciten.potentials import save_potential
 from sciten.simulation.verify import CHECKS, Status, verify
 from sciten.simulation.verify import run as verify_run
 from sciten.simulation.verify.dynamics import nve_drift
+from tests.potentials.models import small
 from tests.simulation.verify import faults
 from tests.toys import ToyPotential
 
@@ -63,17 +64,11 @@ def test_the_truncated_tail_of_effective_medium_theory_is_found():
     assert f"Cu-Cu at {calculator.rc_list:.4f} Å" in verification["smoothness: energy"].explanation
 
 
-def test_a_sound_mace_passes(tmp_path):
-    model = MACE(
-        (1, 8),
-        channels=4,
-        lmax=2,
-        hidden_lmax=1,
-        correlation=2,
-        radial_mlp=(8,),
-        cutoff=3.5,
-        average_neighbors=5.0,
-    )
+@pytest.mark.parametrize(
+    ("kind", "changes"), [("MACE", {"lmax": 2}), ("TensorNet", {}), ("TensorNet", {"group": "SO(3)"})]
+)
+def test_a_sound_model_passes(kind, changes, tmp_path):
+    model = small(kind, cutoff=3.5, **changes)
     save_potential(model, tmp_path)
     verification = verify(tmp_path, checks=STATIC)
     assert verification.passed, str(verification)
@@ -84,6 +79,10 @@ def test_a_sound_mace_passes(tmp_path):
         "stress against energy",
     ):
         assert verification[name].status is Status.PASSED
+    tells_mirror_images_apart = changes.get("group") == "SO(3)"
+    assert (
+        "reflection: energy" in {result.name for result in verification.results}
+    ) != tells_mirror_images_apart
 
 
 @pytest.mark.parametrize(
@@ -180,7 +179,7 @@ def test_a_changed_weight_after_loading_is_caught(monkeypatch):
 
     load = sciten.potentials.load_potential
     monkeypatch.setattr(sciten.potentials, "load_potential", loads_another)
-    model = MACE(ELEMENTS, channels=2, lmax=1, hidden_lmax=0, correlation=1, radial_mlp=(4,), cutoff=3.0)
+    model = small("MACE", ELEMENTS, cutoff=3.0)
     found = failed(verify(model, structures(), checks=(verify_run.round_trip,)))
     assert found == {"save and load: energy", "save and load: forces"}
 
