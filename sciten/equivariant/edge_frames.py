@@ -16,13 +16,14 @@ from sciten.errors import ConfigError
 from sciten.tensor.multilinear import Executor
 
 
-def align_to_y(vectors: Tensor) -> Tensor:
+def align_to_y(vectors: Tensor, *, owner: str = "align_to_y") -> Tensor:
     """Rotations R with R v = |v| y, the shortest ones for v_y >= 0; for v_y < 0 a half turn about x goes before.
 
     Deterministic; all derivatives are finite, also along ±x, ±y, ±z.
 
     Args:
         vectors: `[..., 3]`, float32 or float64, of any length but zero.
+        owner: on whose behalf; errors name it.
 
     Returns:
         `[..., 3, 3]`, proper rotations.
@@ -31,7 +32,7 @@ def align_to_y(vectors: Tensor) -> Tensor:
         ConfigError: the shape or dtype is not as above, or a vector is zero or not finite (this is not looked at
             while a graph is compiled or exported).
     """
-    _check(vectors)
+    _check(vectors, owner)
     x, y, z = _directions(vectors).unbind(-1)
     # A constant where it is differentiated; the half turn diag(1, -1, -1) acts on the vector and on the columns of R.
     side = torch.where(y < 0, -1.0, 1.0).to(y.dtype).detach()
@@ -57,7 +58,13 @@ class EdgeFrames:
 
     @classmethod
     def from_vectors(
-        cls, vectors: Tensor, lmax: int, mmax: int | None = None, *, executor: Executor | None = None
+        cls,
+        vectors: Tensor,
+        lmax: int,
+        mmax: int | None = None,
+        *,
+        executor: Executor | None = None,
+        owner: str = "EdgeFrames",
     ) -> "EdgeFrames":
         """The frames of edges `[n_edges, 3]`.
 
@@ -65,7 +72,8 @@ class EdgeFrames:
             ConfigError: the vectors or degrees are not as `align_to_y` and `wigner_matrices` say.
         """
         mmax = lmax if mmax is None else mmax
-        return cls(wigner_matrices(lmax, align_to_y(vectors), mmax=mmax, executor=executor), mmax)
+        rotation = align_to_y(vectors, owner=owner)
+        return cls(wigner_matrices(lmax, rotation, mmax=mmax, executor=executor), mmax)
 
     @property
     def lmax(self) -> int:
@@ -89,11 +97,11 @@ def _directions(vectors: Tensor) -> Tensor:
     return scaled / scaled.square().sum(-1, keepdim=True).sqrt()
 
 
-def _check(vectors: Tensor) -> None:
+def _check(vectors: Tensor, owner: str) -> None:
     if vectors.ndim < 1 or vectors.shape[-1] != 3:
-        raise ConfigError(f"align_to_y: expected vectors of shape [..., 3], got {list(vectors.shape)}")
+        raise ConfigError(f"{owner}: expected vectors of shape [..., 3], got {list(vectors.shape)}")
     if vectors.dtype not in (torch.float32, torch.float64):
-        raise ConfigError(f"align_to_y: expected vectors in float32 or float64, got {vectors.dtype}")
+        raise ConfigError(f"{owner}: expected vectors in float32 or float64, got {vectors.dtype}")
     if torch.compiler.is_compiling():
         return
     largest = vectors.detach().abs().amax(-1)
@@ -101,6 +109,6 @@ def _check(vectors: Tensor) -> None:
     if bad.any():
         first = int(bad.flatten().nonzero()[0])
         raise ConfigError(
-            f"align_to_y: expected finite vectors that are not zero, got {vectors.reshape(-1, 3)[first].tolist()} "
+            f"{owner}: expected finite vectors that are not zero, got {vectors.reshape(-1, 3)[first].tolist()} "
             f"for edge {first}; leave out an atom's edge to itself"
         )
