@@ -85,6 +85,10 @@ class EdgeFrames:
         """How many edges."""
         return len(self.matrices[0])
 
+    def part(self, edges: slice) -> "EdgeFrames":
+        """The frames of some of the edges."""
+        return EdgeFrames(tuple(matrix[edges] for matrix in self.matrices), self.mmax)
+
     def rows(self, l: int, mmax: int) -> Tensor:
         """The rows of orders -mmax..mmax of degree l, `[n_edges, 2 min(l, mmax) + 1, 2l + 1]`."""
         left_out = min(l, self.mmax) - min(l, mmax)

@@ -1,7 +1,7 @@
 """The SO(2) product of eSCN (Passaro and Zitnick, ICML 2023): the channel-mixing convolution with the harmonics of an
 edge, of all degrees, done in the frame of the edge, where it is sparse."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import sqrt
 
 import torch
@@ -14,6 +14,9 @@ from sciten.equivariant.wigner import LMAX
 from sciten.errors import ConfigError
 from sciten.tensor.multilinear import Executor
 from sciten.tensor.multilinear.apply import default_executor
+
+#: Size of the features of the edges that are worked on at a time.
+_PART_BYTES = 2**23
 
 
 class SO2Product(nn.Module):
@@ -152,12 +155,48 @@ class SO2Product(nn.Module):
             top = max(self.lmax_in, self.lmax_out)
             frames = EdgeFrames.from_vectors(frames, top, self.mmax, executor=executor, owner="SO2Product")
         factors = None if radial is None else radial.unflatten(1, (-1, self.channels_in))
+        if self._recorded(features, factors, *frames.matrices) or features.device.type != "cpu":
+            return self._messages(features, frames, factors, self._matrices(), executor)
+        return self._in_parts(features, frames, factors, executor)
+
+    def _messages(
+        self,
+        features: Tensor,
+        frames: EdgeFrames,
+        factors: Tensor | None,
+        matrices: Sequence[Tensor],
+        executor: Executor,
+    ) -> Tensor:
         blocks = into_frames(features, frames, factors, self.mmax, executor)
-        mixed = [self._mix(m, block) for m, block in enumerate(blocks)]
+        mixed = [
+            self._mix(m, block, matrix)
+            for m, (block, matrix) in enumerate(zip(blocks, matrices, strict=True))
+        ]
         return out_of_frames(mixed, frames, self.lmax_out, self.rescale, executor)
 
-    def _mix(self, m: int, block: Tensor) -> Tensor:
-        matrix = self._matrix(m)
+    def _in_parts(
+        self, features: Tensor, frames: EdgeFrames, factors: Tensor | None, executor: Executor
+    ) -> Tensor:
+        """Some edges at a time, where no gradient needs the blocks: they stay in the cache and in memory that the
+        allocator has at hand (fresh pages cost more than the arithmetic of the rotations)."""
+        messages = features.new_empty(len(features), (self.lmax_out + 1) ** 2, self.channels_out)
+        row = max(features[:1].numel(), messages[:1].numel(), 1) * features.element_size()
+        step = max(1, _PART_BYTES // row)
+        matrices = self._matrices()
+        for start in range(0, len(features), step):
+            part = slice(start, start + step)
+            some = None if factors is None else factors[part]
+            messages[part] = self._messages(features[part], frames.part(part), some, matrices, executor)
+        return messages
+
+    def _recorded(self, *tensors: Tensor | None) -> bool:
+        needed = any(t.requires_grad for t in (*tensors, *self.parameters()) if t is not None)
+        return torch.is_grad_enabled() and needed
+
+    def _matrices(self) -> list[Tensor]:
+        return [self._matrix(m) for m in range(self.mmax + 1)]
+
+    def _mix(self, m: int, block: Tensor, matrix: Tensor) -> Tensor:
         rows = block.numel() // len(matrix)
         mixed = block.view(rows, len(matrix)) @ matrix
         return mixed.view(len(block), block_size(self.lmax_out, m), self.channels_out)

@@ -7,8 +7,9 @@ import torch
 from e3nn import o3
 from scipy.spatial.transform import Rotation
 
+from sciten.equivariant import SO2Product
 from sciten.equivariant.edge_frames import EdgeFrames, align_to_y
-from sciten.equivariant.products.so2 import SO2Product
+from sciten.equivariant.products import so2
 from sciten.equivariant.wigner import LMAX, wigner_matrices
 from sciten.errors import ConfigError
 from sciten.tensor.multilinear.reference import Reference
@@ -282,6 +283,24 @@ def test_is_deterministic(executor) -> None:
     assert all(torch.equal(first, second) for first, second in zip(*runs, strict=True))
 
 
+@pytest.mark.parametrize("executor", [None, PLAIN])
+@pytest.mark.parametrize("bytes_", [1, 3000])
+def test_parts_make_the_whole(executor, bytes_: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = product(2, 3, 4, 8, mmax=1, rescale=True, executor=executor)
+    features, vectors, radial = inputs(layer)
+    whole = layer(features, vectors, radial)
+    monkeypatch.setattr(so2, "_PART_BYTES", bytes_)
+    assert torch.equal(layer(features, vectors, radial), whole)  # not where gradients are recorded
+    with torch.no_grad():
+        torch.testing.assert_close(layer(features, vectors, radial), whole.detach(), rtol=0, atol=1e-13)
+        ones = torch.ones_like(radial)
+        torch.testing.assert_close(
+            layer(features, vectors), layer(features, vectors, ones), rtol=0, atol=1e-13
+        )
+        with pytest.raises(ConfigError, match="for edge 20"):
+            layer(features, vectors * (torch.arange(len(vectors)) != 20)[:, None], radial)
+
+
 def test_frames_can_be_shared() -> None:
     first, second = product(3, 4, mmax=2), product(0, 2, mmax=2)
     frames = EdgeFrames.from_vectors(edges(), 4, 2, executor=PLAIN)
@@ -407,7 +426,9 @@ def test_high_degrees(lmax: int, mmax: int | None) -> None:
     assert deviation(layer, torch.tensor(Rotation.random(random_state=0).as_matrix())) < 1e-11
     features, vectors, radial = inputs(layer)
     vectors = vectors.requires_grad_(True)
-    assert torch.autograd.gradcheck(lambda v: layer(features, v, radial).sin().sum((1, 2)), vectors, atol=1e-4)
+    assert torch.autograd.gradcheck(
+        lambda v: layer(features, v, radial).sin().sum((1, 2)), vectors, atol=1e-4
+    )
 
 
 @pytest.mark.slow
