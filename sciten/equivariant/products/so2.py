@@ -24,8 +24,9 @@ class SO2Product(nn.Module):
 
     Without `parity` it commutes with rotations (SO(3)): the orders +m and -m are mixed like the real and imaginary
     part of a complex number. With `parity` it commutes with O(3), where every degree l has its natural parity (-1)^l:
-    mirror planes through the edge forbid the imaginary part, which leaves half of the weights and operations. Degree by
-    degree, inputs and outputs are those of e3nn: component normalisation, polar axis y.
+    mirror planes through the edge forbid the imaginary part, which leaves half of the weights and operations. Features
+    that hold both parities of a degree are not offered. Degree by degree, inputs and outputs are those of e3nn:
+    component normalisation, polar axis y.
 
     Args:
         lmax_in: highest degree of the features, at most `sciten.equivariant.wigner.LMAX`.
@@ -119,6 +120,7 @@ class SO2Product(nn.Module):
             mmax=mmax,
             parity=parity,
             rescale=rescale,
+            generator=torch.Generator(),  # what is drawn is overwritten; torch's own state is left alone
             dtype=blocks[0].dtype,
             executor=executor,
         ).to(blocks[0].device)
@@ -135,8 +137,9 @@ class SO2Product(nn.Module):
     def forward(self, features: Tensor, vectors: Tensor | EdgeFrames, radial: Tensor | None = None) -> Tensor:
         """Messages, `[n_edges, (lmax_out + 1)**2, channels_out]`.
 
-        Deterministic, and smooth in the vectors wherever they point. Moving `radial` with the length of the edge is up
-        to the caller; the product itself uses only the direction.
+        Deterministic (for a given number of threads), and smooth in the vectors wherever they point. Moving `radial`
+        with the length of the edge is up to the caller; the product itself uses only the direction. Where no gradient
+        is recorded, edges are worked on some at a time, which may change the last digit.
 
         Args:
             features: of the sending node of each edge, `[n_edges, (lmax_in + 1)**2, channels_in]`.
@@ -229,20 +232,19 @@ class SO2Product(nn.Module):
         )
 
     def _check(self, features: Tensor, vectors: Tensor | EdgeFrames, radial: Tensor | None) -> None:
-        weight = self._weight(0)
+        weight, why = self._weight(0), f"lmax_in={self.lmax_in}, mmax={self.mmax}"
         components = (self.lmax_in + 1) ** 2
-        given = {"features": (features, [None, components, self.channels_in])}
+        _check_tensor("features", features, [None, components, self.channels_in], weight, why)
+        edges = len(features)
         if isinstance(vectors, Tensor):
-            given["vectors"] = (vectors, [len(features) if features.ndim else None, 3])
+            _check_tensor("vectors", vectors, [edges, 3], weight, why)
         else:
-            self._check_frames(vectors, features)
-            given["frames"] = (vectors.matrices[0], [len(features), 1, 1])
+            self._check_frames(vectors)
+            _check_tensor("frames", vectors.matrices[0], [edges, 1, 1], weight, why)
         if radial is not None:
-            given["radial"] = (radial, [len(features) if features.ndim else None, self.radial_numel])
-        for name, (tensor, expected) in given.items():
-            _check_tensor(name, tensor, expected, weight, f"lmax_in={self.lmax_in}, mmax={self.mmax}")
+            _check_tensor("radial", radial, [edges, self.radial_numel], weight, why)
 
-    def _check_frames(self, frames: EdgeFrames, features: Tensor) -> None:
+    def _check_frames(self, frames: EdgeFrames) -> None:
         top = max(self.lmax_in, self.lmax_out)
         if frames.lmax < top or frames.mmax < self.mmax:
             raise ConfigError(

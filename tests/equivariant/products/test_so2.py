@@ -97,13 +97,14 @@ def e3nn_in_float64() -> Iterator[None]:
 
 
 def e3nn_convolution(
-    lmax: int, c_in: int, c_out: int, parity: bool
+    lmax_in: int, lmax_out: int, c_in: int, c_out: int, parity: bool
 ) -> tuple[Callable[..., torch.Tensor], dict[tuple[int, int, int], torch.Tensor]]:
     """e3nn's convolution on our layout, and its weights by path; without parity all degrees are even there."""
     sign = -1 if parity else 1
-    hidden_in = o3.Irreps([(c_in, (l, sign**l)) for l in range(lmax + 1)])
-    hidden_out = o3.Irreps([(c_out, (l, sign**l)) for l in range(lmax + 1)])
-    harmonics = o3.Irreps([(1, (l, sign**l)) for l in range(2 * lmax + 1)])
+    degrees = list(range(lmax_in + lmax_out + 1))
+    hidden_in = o3.Irreps([(c_in, (l, sign**l)) for l in range(lmax_in + 1)])
+    hidden_out = o3.Irreps([(c_out, (l, sign**l)) for l in range(lmax_out + 1)])
+    harmonics = o3.Irreps([(1, (l, sign**l)) for l in degrees])
     with e3nn_in_float64():
         theirs = o3.FullyConnectedTensorProduct(hidden_in, harmonics, hidden_out)
     flat = normal(theirs.weight_numel, seed=11)
@@ -111,20 +112,23 @@ def e3nn_convolution(
     weights = dict(zip(shapes, flat.view(-1, c_in, c_out), strict=True))
 
     def convolve(features: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        blocks = features.split([2 * l + 1 for l in range(lmax + 1)], 1)
+        blocks = features.split([2 * l + 1 for l in range(lmax_in + 1)], 1)
         theirs_in = torch.cat([block.transpose(1, 2).flatten(1) for block in blocks], 1)
-        degrees = list(range(2 * lmax + 1))
         along = o3.spherical_harmonics(degrees, vectors, normalize=True, normalization="component")
-        out = theirs(theirs_in, along, flat).split([c_out * (2 * l + 1) for l in range(lmax + 1)], 1)
+        out = theirs(theirs_in, along, flat).split([c_out * (2 * l + 1) for l in range(lmax_out + 1)], 1)
         return torch.cat([part.view(len(part), c_out, -1).transpose(1, 2) for part in out], 1)
 
     return convolve, weights
 
 
-@pytest.mark.parametrize("parity", [False, True])
-def test_equals_the_convolution_of_e3nn_with_derivatives(parity: bool) -> None:
-    convolve, weights = e3nn_convolution(3, 2, 3, parity)
-    layer = SO2Product.from_convolution(weights, 3, 3, parity=parity, executor=PLAIN)
+@pytest.mark.parametrize(
+    ("lmax_in", "lmax_out", "parity"), [(3, 3, False), (3, 3, True), (1, 3, False), (3, 2, True)]
+)
+def test_equals_the_convolution_of_e3nn_with_derivatives(lmax_in: int, lmax_out: int, parity: bool) -> None:
+    convolve, weights = e3nn_convolution(lmax_in, lmax_out, 2, 3, parity)
+    state = torch.get_rng_state()
+    layer = SO2Product.from_convolution(weights, lmax_in, lmax_out, parity=parity, executor=PLAIN)
+    assert torch.equal(torch.get_rng_state(), state)
     features, vectors, _ = inputs(layer)
     probe = normal(3, *vectors.shape, seed=12)
     for found, expected in zip(
@@ -149,7 +153,7 @@ def derivatives(
 
 def test_radial_factors_are_those_of_the_inputs() -> None:
     """Factors that do not differ between orders may as well be applied before the rotation."""
-    convolve, weights = e3nn_convolution(2, 2, 3, parity=False)
+    convolve, weights = e3nn_convolution(2, 2, 2, 3, parity=False)
     layer = SO2Product.from_convolution(weights, 2, 2, executor=PLAIN)
     features, vectors, _ = inputs(layer)
     by_degree = normal(len(vectors), 3, 2, seed=13)
@@ -378,6 +382,7 @@ def test_bad_arguments_are_refused(arguments, said: str) -> None:
             r"features of shape \[n_edges, 9, 2\] for lmax_in=2, mmax=2, got \[22, 8, 2\]",
         ),
         (0, lambda x: x[:, :, :1], r"features of shape \[n_edges, 9, 2\] .* got \[22, 9, 1\]"),
+        (0, lambda x: x[0, 0, 0], r"features of shape .* got \[\]"),
         (0, lambda x: x[0], r"features of shape .* got \[9, 2\]"),
         (0, lambda x: x.float(), "features in torch.float64 on cpu, as the weights are, got torch.float32"),
         (1, lambda v: v[:1], r"vectors of shape \[22, 3\] .* got \[1, 3\]"),
@@ -434,7 +439,7 @@ def test_high_degrees(lmax: int, mmax: int | None) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("parity", [False, True])
 def test_equals_the_convolution_of_e3nn_at_high_degree(parity: bool) -> None:
-    convolve, weights = e3nn_convolution(5, 2, 2, parity)
+    convolve, weights = e3nn_convolution(5, 5, 2, 2, parity)
     layer = SO2Product.from_convolution(weights, 5, 5, parity=parity, executor=PLAIN)
     features, vectors, _ = inputs(layer)
     probe = normal(3, *vectors.shape, seed=12)
