@@ -16,9 +16,12 @@ from torch import Tensor
 from sciten.equivariant.clebsch_gordan import wigner_3j
 from sciten.errors import ConfigError
 from sciten.tensor.multilinear import Executor, Multilinear, Operand, Term, evaluate
+from sciten.tensor.multilinear.reference import Reference
 
-#: Highest degree for which accuracy is tested (and for which kernels compile in bearable time).
+#: Highest degree for which accuracy is tested.
 LMAX = 12
+#: A kernel for more terms takes seconds to compile and is not made unless asked for.
+_KERNEL_TERMS = 1400
 
 
 def wigner_d(l: int, rotation: Tensor, *, executor: Executor | None = None) -> Tensor:
@@ -30,7 +33,7 @@ def wigner_d(l: int, rotation: Tensor, *, executor: Executor | None = None) -> T
     Args:
         l: degree, at most `LMAX`.
         rotation: `[..., 3, 3]`, float32 or float64.
-        executor: who computes; by default the fastest one.
+        executor: who computes; by default the fastest one for each degree.
 
     Returns:
         `[..., 2l + 1, 2l + 1]`.
@@ -59,7 +62,9 @@ def wigner_matrices(
     top = min(1, mmax)
     matrices = [torch.ones_like(flat[:, :1]), flat[:, 3 - 3 * top : 6 + 3 * top]][: lmax + 1]
     for l in range(2, lmax + 1):
-        matrices += evaluate(recursion_map(l, min(l, mmax)), [matrices[-1], flat], executor=executor)
+        map_ = recursion_map(l, min(l, mmax))
+        chosen = Reference() if executor is None and len(map_.terms) > _KERNEL_TERMS else executor
+        matrices += evaluate(map_, [matrices[-1], flat], executor=chosen)
     return tuple(matrix.view(*batch, 2 * min(l, mmax) + 1, 2 * l + 1) for l, matrix in enumerate(matrices))
 
 

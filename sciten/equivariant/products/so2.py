@@ -13,7 +13,6 @@ from sciten.equivariant.products.so2_frames import block_size, into_frames, out_
 from sciten.equivariant.wigner import LMAX
 from sciten.errors import ConfigError
 from sciten.tensor.multilinear import Executor
-from sciten.tensor.multilinear.apply import default_executor
 
 #: Size of the features of the edges that are worked on at a time.
 _PART_BYTES = 2**23
@@ -39,7 +38,7 @@ class SO2Product(nn.Module):
             leaving out orders does not take away variance (as fairchem's `CoefficientMapping` can do it).
         generator: source of the initial weights; by default torch's own, as for any `torch.nn` layer.
         dtype: of the weights, float32 or float64; by default torch's.
-        executor: who rotates; by default the fastest one.
+        executor: who rotates; by default the fastest one that is ready in seconds.
 
     Weights are `weight_{m}`, standard normal at first: `[(lmax_in - m + 1) * channels_in, (lmax_out - m + 1) *
     channels_out]` for m = 0 and with `parity`, else `[2, ...]`, real and imaginary part. They are applied with the
@@ -152,15 +151,16 @@ class SO2Product(nn.Module):
             ConfigError: a shape, dtype or device does not fit, or an edge is zero or not finite.
         """
         self._check(features, vectors, radial)
-        executor = self.executor or default_executor(features)
         frames = vectors
         if isinstance(frames, Tensor):
             top = max(self.lmax_in, self.lmax_out)
-            frames = EdgeFrames.from_vectors(frames, top, self.mmax, executor=executor, owner="SO2Product")
+            frames = EdgeFrames.from_vectors(
+                frames, top, self.mmax, executor=self.executor, owner="SO2Product"
+            )
         factors = None if radial is None else radial.unflatten(1, (-1, self.channels_in))
         if self._recorded(features, factors, *frames.matrices) or features.device.type != "cpu":
-            return self._messages(features, frames, factors, self._matrices(), executor)
-        return self._in_parts(features, frames, factors, executor)
+            return self._messages(features, frames, factors, self._matrices())
+        return self._in_parts(features, frames, factors)
 
     def _messages(
         self,
@@ -168,18 +168,15 @@ class SO2Product(nn.Module):
         frames: EdgeFrames,
         factors: Tensor | None,
         matrices: Sequence[Tensor],
-        executor: Executor,
     ) -> Tensor:
-        blocks = into_frames(features, frames, factors, self.mmax, executor)
+        blocks = into_frames(features, frames, factors, self.mmax, self.executor)
         mixed = [
             self._mix(m, block, matrix)
             for m, (block, matrix) in enumerate(zip(blocks, matrices, strict=True))
         ]
-        return out_of_frames(mixed, frames, self.lmax_out, self.rescale, executor)
+        return out_of_frames(mixed, frames, self.lmax_out, self.rescale, self.executor)
 
-    def _in_parts(
-        self, features: Tensor, frames: EdgeFrames, factors: Tensor | None, executor: Executor
-    ) -> Tensor:
+    def _in_parts(self, features: Tensor, frames: EdgeFrames, factors: Tensor | None) -> Tensor:
         """Some edges at a time, where no gradient needs the blocks: they stay in the cache and in memory that the
         allocator has at hand (fresh pages cost more than the arithmetic of the rotations)."""
         messages = features.new_empty(len(features), (self.lmax_out + 1) ** 2, self.channels_out)
@@ -189,7 +186,7 @@ class SO2Product(nn.Module):
         for start in range(0, len(features), step):
             part = slice(start, start + step)
             some = None if factors is None else factors[part]
-            messages[part] = self._messages(features[part], frames.part(part), some, matrices, executor)
+            messages[part] = self._messages(features[part], frames.part(part), some, matrices)
         return messages
 
     def _recorded(self, *tensors: Tensor | None) -> bool:

@@ -15,7 +15,11 @@ from torch import Tensor
 
 from sciten.equivariant.edge_frames import EdgeFrames
 from sciten.tensor.multilinear import Executor, Multilinear, Operand, Term, evaluate
+from sciten.tensor.multilinear.apply import default_executor
 from sciten.tensor.multilinear.reference import Reference
+
+#: With more matrix entries a kernel takes too long to compile (lmax = mmax = 7 and lmax = 12, mmax = 2 are below).
+_KERNEL_ENTRIES = 900
 
 
 def signs(m: int) -> tuple[int, ...]:
@@ -34,7 +38,7 @@ def radial_size(lmax: int, mmax: int) -> int:
 
 
 def into_frames(
-    features: Tensor, frames: EdgeFrames, radial: Tensor | None, mmax: int, executor: Executor
+    features: Tensor, frames: EdgeFrames, radial: Tensor | None, mmax: int, executor: Executor | None
 ) -> Sequence[Tensor]:
     """Blocks of orders 0..mmax, `[n_edges, block_size, channels]`.
 
@@ -43,9 +47,10 @@ def into_frames(
         frames: of the edges.
         radial: factors of the blocks, `[n_edges, radial_size, channels]`.
         mmax: highest order.
-        executor: who computes; the reference stands for the plain way.
+        executor: who computes, by default the fastest one; the reference stands for the plain way.
     """
     lmax = round(sqrt(features.shape[1])) - 1
+    executor = executor or _default(lmax, mmax, features)
     if isinstance(executor, Reference):
         return _into_frames(features, frames, radial, lmax, mmax)
     map_ = into_frames_map(lmax, mmax, radial is not None)
@@ -54,18 +59,24 @@ def into_frames(
 
 
 def out_of_frames(
-    blocks: Sequence[Tensor], frames: EdgeFrames, lmax: int, rescale: bool, executor: Executor
+    blocks: Sequence[Tensor], frames: EdgeFrames, lmax: int, rescale: bool, executor: Executor | None
 ) -> Tensor:
     """Features `[n_edges, (lmax + 1)**2, channels]` from blocks, orders beyond them taken to be zero.
 
     With `rescale` a degree l above mmax is multiplied by sqrt((2l + 1) / (2 mmax + 1)), so that it keeps its variance.
     """
     mmax = len(blocks) - 1
+    executor = executor or _default(lmax, mmax, blocks[0])
     if isinstance(executor, Reference):
         return _out_of_frames(blocks, frames, lmax, rescale)
     map_ = out_of_frames_map(lmax, mmax, rescale)
     (features,) = evaluate(map_, [*_matrices(frames, lmax, mmax), *blocks], executor=executor)
     return features
+
+
+def _default(lmax: int, mmax: int, like: Tensor) -> Executor:
+    entries = sum(operand.components for operand in _matrix_operands(lmax, mmax))
+    return Reference() if entries > _KERNEL_ENTRIES else default_executor(like)
 
 
 def _into_frames(

@@ -7,11 +7,12 @@ import torch
 from e3nn import o3
 from scipy.spatial.transform import Rotation
 
-from sciten.equivariant import SO2Product
+from sciten.equivariant import SO2Product, wigner
 from sciten.equivariant.edge_frames import EdgeFrames, align_to_y
-from sciten.equivariant.products import so2
+from sciten.equivariant.products import so2, so2_frames
 from sciten.equivariant.wigner import LMAX, wigner_matrices
 from sciten.errors import ConfigError
+from sciten.tensor.multilinear import compiler
 from sciten.tensor.multilinear.reference import Reference
 from tests.equivariant.rotations import improper_rotation
 
@@ -274,6 +275,14 @@ def _all_gradients(layer, *arguments):
     first = torch.autograd.grad(value.sin().sum(), differentiable, create_graph=True)
     second = torch.autograd.grad(first[1].square().sum(), differentiable)
     return [value, *first, *second]
+
+
+def test_no_kernel_is_compiled_where_that_would_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(so2_frames, "_KERNEL_ENTRIES", 20)
+    monkeypatch.setattr(wigner, "_KERNEL_TERMS", 50)
+    monkeypatch.setattr(compiler, "_compile", lambda *_: pytest.fail("a kernel was compiled"))
+    layer, plain = (product(3, 3, 1, 7, executor=executor) for executor in (None, PLAIN))
+    assert torch.equal(layer(*inputs(layer)), plain(*inputs(layer)))
 
 
 @pytest.mark.parametrize("executor", [None, PLAIN])
