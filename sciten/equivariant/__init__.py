@@ -11,6 +11,7 @@ from sciten.equivariant.products.cartesian import (
 from sciten.equivariant.products.clebsch_gordan import ClebschGordanProduct
 from sciten.equivariant.products.gaunt import GauntProduct
 from sciten.equivariant.products.matrix import MatrixProduct
+from sciten.equivariant.products.so2 import SO2Product
 from sciten.equivariant.products.tensor_product import TensorProduct
 from sciten.equivariant.products.variants import (
     ElementwiseTensorProduct,
@@ -30,6 +31,7 @@ __all__ = [
     "Irrep",
     "Irreps",
     "MatrixProduct",
+    "SO2Product",
     "TensorProduct",
     "TensorSquare",
     "VectorGauntProduct",
