@@ -1,6 +1,8 @@
 """Evaluating a `Multilinear` with derivatives of every order, on a chosen executor."""
 
+import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -52,12 +54,30 @@ def evaluate(
 
 
 def default_executor(like: Tensor) -> Executor:
-    """The fastest executor for tensors like this one."""
-    from sciten.tensor.multilinear import cpu
+    """The fastest executor for tensors like this one; where that is plain torch, says once why."""
+    from sciten.tensor.multilinear import cpu, triton
 
-    if like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64) and cpu.available():
-        return cpu.Cpu()
+    if like.device.type == "cuda":
+        reason = triton.unsupported(like)
+        if reason is None:
+            return triton.Triton()
+    elif like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64):
+        if cpu.available():  # says so itself where it is not
+            return cpu.Cpu()
+        return Reference()
+    else:
+        reason = f"there is no compiled kernel for {like.dtype} on {like.device.type}"
+    if reason is not None and like.device.type != "meta":
+        _warn_once(reason)
     return Reference()
+
+
+@cache
+def _warn_once(reason: str) -> None:
+    warnings.warn(
+        f"Multilinear: {reason}: products run on plain torch operations, with the same results but slower",
+        stacklevel=4,
+    )
 
 
 class _Evaluate(torch.autograd.Function):

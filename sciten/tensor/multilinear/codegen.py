@@ -6,7 +6,7 @@ Nothing of the size [batch, terms, channels] is ever written.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sciten.tensor.multilinear.description import Multilinear
 from sciten.tensor.multilinear.factoring import Body, best_split
@@ -16,7 +16,7 @@ from sciten.tensor.multilinear.factoring import Body, best_split
 class _Body(Body):
     """Statements of C++: `V` is a register of channels, `T` a number."""
 
-    channels: int = 1
+    channels: int = field(kw_only=True)
 
     def constant(self, kind: str, name: str, value: str) -> str:
         return f"const {kind} {name} = {value};"

@@ -7,7 +7,7 @@ say how its language writes a statement.
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, combinations
 from typing import NamedTuple
@@ -154,11 +154,12 @@ class Body(ABC):
         lines.extend(self.sum(kind, name, products))
         return name
 
-    def collect(self, map_: Multilinear, result: int) -> Collected:
-        """Terms by component: those with channels, their channel-free factors summed up first, and those without."""
+    def collect(self, map_: Multilinear, result: int, components: Collection[int] | None = None) -> Collected:
+        """Terms by component (all, or some): those with channels, their channel-free factors summed up first, and
+        those without."""
         grouped: dict[tuple[int, tuple[str, ...]], list[tuple[float, tuple[str, ...]]]] = {}
         for coefficient, factors, (target, k) in map_.terms:
-            if target == result:
+            if target == result and (components is None or k in components):
                 with_channels = tuple(f"x{a}_{i}" for a, i in factors if map_.arguments[a].channels)
                 without = tuple(f"y{a}_{i}" for a, i in factors if not map_.arguments[a].channels)
                 grouped.setdefault((k, with_channels), []).append((coefficient, without))
