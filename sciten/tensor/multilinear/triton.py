@@ -277,16 +277,18 @@ def _parts(
     total = sum(counts.values())
     parts = max(1, -(-total // max_terms), -(-len(counts) // limit))
     share = -(-total // parts)
-    return tuple(_cut(counts, share, limit))
+    return tuple(_cut(counts, share, max_terms, limit))
 
 
 def _cut(
-    counts: Mapping[tuple[int, int], int], share: int, limit: int
+    counts: Mapping[tuple[int, int], int], share: int, max_terms: int, limit: int
 ) -> Iterator[tuple[tuple[int, int], ...]]:
     part: list[tuple[int, int]] = []
     terms = 0
     for output, count in sorted(counts.items()):
-        if part and (terms + count > share or len(part) == limit):
+        # Each part comes as close to its share as whole components allow.
+        enough = terms + count / 2 > share or terms + count > max_terms or len(part) == limit
+        if part and enough:
             yield tuple(part)
             part, terms = [], 0
         part.append(output)
