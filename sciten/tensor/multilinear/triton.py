@@ -217,16 +217,18 @@ class _Run:
     ) -> None:
         summed = not all(self.map_.results[r].channels for r, _ in outputs)
         lanes = self._lanes
-        # One tile is one value for each thread. Sums over channels and segments want a warp of their own: several
-        # would have to meet in shared memory.
-        warps = 1 if summed or segments is not None else 4
-        elements = max(1, self.executor.tile * warps // lanes)
+        # A tile is one value for each thread of a warp. Only small tiles along the batch are better joined: sums over
+        # channels and segments of several warps would have to meet in shared memory.
+        small = segments is None and lanes < self.executor.tile
+        warps = 4 if small and not summed else 1
+        elements = self.executor.tile * warps // lanes
         kernel = TritonKernel(
             self.map_,
             outputs,
-            segments is not None,
-            segments is not None and segments.order is not None,
-            segments is not None and elements == 1,
+            scattered=segments is not None,
+            ordered=segments is not None and segments.order is not None,
+            single=elements == 1,
+            exact=self.channels % lanes == 0,
         )
         if segments is None:
             where: list[Any] = [self.batch]

@@ -41,13 +41,16 @@ def described(what: str) -> Multilinear:
     return contraction_map(values[0], (0, 1), values[1])
 
 
-def kernels(map_: Multilinear) -> Iterator[TritonKernel]:
-    """All kernels of a map, of each kind that their destination allows."""
+def kernels(map_: Multilinear, small: bool) -> Iterator[TritonKernel]:
+    """All kernels of a map; of a small one also those with masks."""
     limits = Triton()
     for destination, members in by_destination(map_).items():
         scattered = destination is not None
         for outputs in _parts(map_, members, limits.max_terms, limits.max_sums if scattered else None):
-            yield TritonKernel(map_, outputs, scattered, bool(destination), scattered)
+            for masked in (False, True) if small else (False,):
+                yield TritonKernel(
+                    map_, outputs, scattered, bool(destination), single=not masked, exact=not masked
+                )
 
 
 def compiled(kernel: TritonKernel, dtype: str, channels: int) -> dict[str, int]:
@@ -56,17 +59,15 @@ def compiled(kernel: TritonKernel, dtype: str, channels: int) -> dict[str, int]:
         name: "i32" if name == "batch" else "*i64" if name[0] in "ios" else f"*{dtype}"
         for name in kernel.parameters
     }
-    summed = kernel.scattered or not all(kernel.map_.results[r].channels for r, _ in kernel.outputs)
-    warps = 1 if summed else 4
     constants = {
         "CHANNELS": channels,
-        "ELEMENTS": warps,
+        "ELEMENTS": 1 if kernel.single else 4,
         "LANES": 32,
         "ACC": tl.float64 if dtype == "fp64" else tl.float32,
     }
     function = _imported(kernel.source()).kernel
     source = ASTSource(function, {**signature, **dict.fromkeys(constants, "constexpr")}, constants)
-    options = {"num_warps": warps, "enable_fp_fusion": True}
+    options = {"num_warps": 1, "enable_fp_fusion": True}
     binary = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["cubin"]
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(binary)
@@ -86,10 +87,10 @@ def main() -> int:
     for what in sys.argv[2:]:
         map_ = described(what)
         for order in range(int(sys.argv[1]) + 1):
-            for kernel in kernels(map_):
+            for kernel in kernels(map_, what == "rich"):
                 for dtype in ("fp32", "bf16", "fp64") if (what, order) == ("rich", 0) else ("fp32",):
                     about = {"map": what, "order": order, "results": len(kernel.outputs)}
-                    found.append({**about, **compiled(kernel, dtype, channels=63)})
+                    found.append({**about, **compiled(kernel, dtype, channels=64)})
             map_ = map_.derivative(range(len(map_.arguments)))
     sys.stdout.write(json.dumps(found))
     return 0

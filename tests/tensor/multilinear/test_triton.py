@@ -65,7 +65,8 @@ def random(generator, *shape, dtype=torch.float64):
 
 
 @pytest.mark.parametrize(
-    ("batch", "channels", "tile"), [(37, 3, 32), (2, 63, 32), (5, 1, 32), (70, 63, 2048), (1, 1000, 1024)]
+    ("batch", "channels", "tile"),
+    [(37, 3, 32), (2, 63, 32), (2, 64, 32), (5, 1, 32), (70, 63, 2048), (1, 1000, 1024)],
 )
 def test_results_and_derivatives_equal_the_reference(batch: int, channels: int, tile: int) -> None:
     """Gathered, shared, repeated and channel-free operands of every kind, in one and in several blocks."""
