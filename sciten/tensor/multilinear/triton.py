@@ -76,9 +76,9 @@ def _interpreted() -> bool:
 class Triton:
     """Runs a `Multilinear` by Triton kernels; float64, float32, and float16 and bfloat16 summed in float32.
 
-    Results are deterministic. Maps are split into several kernels by components of their results: compiled for
-    compute capability 9.0 within these limits, kernels of convolutions and contractions up to lmax = 3, and of their
-    derivatives, need no more registers than a thread has, and at most ten seconds of compiling.
+    Results are deterministic. Maps are split into several kernels by components of their results: within these limits,
+    float32 kernels of convolutions and contractions up to lmax = 3, and of their first two derivatives, compile for
+    compute capability 9.0 without spilling registers, in about ten seconds each (once: Triton keeps them on disk).
 
     Attributes:
         max_terms: terms of one kernel; a component with more has a kernel of its own.

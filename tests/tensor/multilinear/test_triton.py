@@ -172,6 +172,18 @@ def test_symmetric_contractions_equal_the_reference(lmax: int, correlation: int,
     assert_equal_to_reference(map_, arguments, {"species": Index(species, 3)})
 
 
+def test_what_lies_beyond_the_batch_is_not_added() -> None:
+    """An infinite operand that all elements share must not meet the zeros that stand for elements that are not."""
+    map_ = Multilinear(
+        (Operand(1), Operand(1, shared=True)),
+        (Operand(1, shared=True), Operand(1, channels=False)),
+        (Term(1.0, ((0, 0), (1, 0)), (0, 0)), Term(1.0, ((0, 0), (1, 0)), (1, 0))),
+    )
+    values = [torch.ones(3, 1, 5), torch.full((1, 5), float("inf"))]
+    for result in evaluate(map_, [value.to(DEVICE) for value in values], executor=Triton()):
+        assert (result == float("inf")).all()
+
+
 def test_long_rows_are_added_up_in_pieces() -> None:
     """Ten rows with 5000 elements between them, three of which would each keep one program busy."""
     map_ = Multilinear(
