@@ -221,14 +221,14 @@ class _Run:
         # channels and segments of several warps would have to meet in shared memory.
         small = segments is None and lanes < self.executor.tile
         warps = 4 if small and not summed else 1
-        elements = self.executor.tile * warps // lanes
+        elements = max(1, self.executor.tile * warps // lanes)
         kernel = TritonKernel(
             self.map_,
             outputs,
             scattered=segments is not None,
             ordered=segments is not None and segments.order is not None,
             single=elements == 1,
-            exact=self.channels % lanes == 0,
+            exact=self.channels > 0 and self.channels % lanes == 0,
         )
         if segments is None:
             where: list[Any] = [self.batch]

@@ -172,6 +172,7 @@ def test_symmetric_contractions_equal_the_reference(lmax: int, correlation: int,
     assert_equal_to_reference(map_, arguments, {"species": Index(species, 3)})
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
 def test_what_lies_beyond_the_batch_is_not_added() -> None:
     """An infinite operand that all elements share must not meet the zeros that stand for elements that are not."""
     map_ = Multilinear(
@@ -213,6 +214,21 @@ def test_empty_batch_gives_zeros(rows: int) -> None:
         results = evaluate(rich_map(), *on_device(arguments, indices), executor=executor)
         assert [list(r.shape) for r in results] == [[rows, 5, 16], [2], [0, 3, 16], [0, 2]]
         assert not any(r.any() for r in results)
+
+
+def test_without_channels_only_what_needs_none_is_left() -> None:
+    arguments, indices = rich_arguments(batch=4, channels=0)
+    for found, expected in zip(
+        evaluate(rich_map(), *on_device(arguments, indices), executor=Triton()),
+        evaluate(rich_map(), *on_device(arguments, indices), executor=Reference()),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected)
+
+
+def test_more_channels_than_a_grid_has_blocks() -> None:
+    run = triton._Run(Triton(), rich_map(), [], {}, batch=1, channels=5_000_000)
+    assert run._lanes == 128 and run._blocks <= 65535
 
 
 def test_non_contiguous_arguments() -> None:
