@@ -5,133 +5,36 @@ sums that recur are computed once; what remains is a short chain of fused multip
 Nothing of the size [batch, terms, channels] is ever written.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain, combinations
-from typing import NamedTuple
 
 from sciten.tensor.multilinear import looped
 from sciten.tensor.multilinear.description import Multilinear
-
-
-class _Summand(NamedTuple):
-    """`factor * scalar * product of operands`; `scalar` names a channel-free sum, None stands for one."""
-
-    factor: float
-    scalar: int | None
-    operands: tuple[str, ...]
-
-
-_Key = tuple[_Summand, ...]
+from sciten.tensor.multilinear.factoring import Body, best_split
 
 
 @dataclass
-class _Body:
-    """Statements of one kernel, in order, with what has been named so far."""
+class _Body(Body):
+    """Statements of C++: `V` is a register of channels, `T` a number."""
 
-    channels: int
-    scalar_lines: list[str] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
-    scalars: dict[tuple[tuple[float, tuple[str, ...]], ...], int] = field(default_factory=dict)
-    scaled: dict[tuple[float, int], str] = field(default_factory=dict)
-    sums: dict[_Key, str] = field(default_factory=dict)
-    loaded: set[str] = field(default_factory=set)
-    count: int = 0
+    channels: int = field(kw_only=True)
 
-    def name(self, prefix: str) -> str:
-        self.count += 1
-        return f"{prefix}{self.count}"
+    def constant(self, kind: str, name: str, value: str) -> str:
+        return f"const {kind} {name} = {value};"
 
-    def scalar(self, terms: Sequence[tuple[float, tuple[str, ...]]]) -> tuple[float, int | None]:
-        """Name a channel-free sum; returns the factor by which it differs from the named one."""
-        ordered = sorted(terms, key=lambda term: term[1])
-        if len(ordered) == 1 and not ordered[0][1]:
-            return ordered[0][0], None
-        lead = ordered[0][0]
-        key = tuple((coefficient / lead, factors) for coefficient, factors in ordered)
-        if key not in self.scalars:
-            self.scalars[key] = len(self.scalars)
-            value = _horner(
-                [_Summand(f, None, operands) for f, operands in key], self, "T", self.scalar_lines
-            )
-            self.scalar_lines.append(f"const T s{self.scalars[key]} = {value};")
-        return lead, self.scalars[key]
+    def sum(self, kind: str, name: str, summands: Sequence[str]) -> list[str]:
+        return [f"{kind} {name} = {summands[0]};", *(f"{name} += {summand};" for summand in summands[1:])]
 
-    def coefficient(self, factor: float, scalar: int | None) -> str:
-        """The name of factor * scalar, or a literal."""
-        if scalar is None:
-            return f"(T){factor!r}"
-        if factor == 1.0:
-            return f"s{scalar}"
-        if (factor, scalar) not in self.scaled:
-            name = self.name("f")
-            self.scaled[factor, scalar] = name
-            self.scalar_lines.append(f"const T {name} = (T){factor!r} * s{scalar};")
-        return self.scaled[factor, scalar]
+    def literal(self, factor: float) -> str:
+        return f"(T){factor!r}"
 
-    def operand(self, name: str) -> str:
-        """Load a vector operand at its first use."""
-        if name[0] == "x" and name not in self.loaded:
-            self.loaded.add(name)
+    def splat(self, kind: str, value: str) -> str:
+        return f"splat<{kind}>({value})"
+
+    def load(self, name: str) -> None:
+        if name[0] == "x":
             argument, component = name[1:].split("_")
             self.lines.append(f"const V {name} = load(a{argument} + {int(component) * self.channels} + c);")
-        return name
-
-    def vector_sum(self, summands: Sequence[_Summand]) -> tuple[float, str]:
-        """Name a sum over channels; returns the factor by which it differs from the named one."""
-        factor, key = _normalised(summands)
-        if len(key) == 1 and key[0].scalar is None and len(key[0].operands) == 1:
-            return factor, key[0].operands[0]
-        if key not in self.sums:
-            self.sums[key] = _horner(key, self, "V", self.lines)
-        return factor, self.sums[key]
-
-
-def _normalised(summands: Sequence[_Summand]) -> tuple[float, _Key]:
-    ordered = sorted(summands, key=lambda s: (s.operands, -1 if s.scalar is None else s.scalar))
-    lead = ordered[0].factor
-    # Rounding makes sums that agree up to an irrational factor agree to the letter.
-    return lead, tuple(_Summand(round(s.factor / lead, 14), s.scalar, s.operands) for s in ordered)
-
-
-def _horner(summands: Sequence[_Summand], body: _Body, kind: str, lines: list[str]) -> str:
-    """Statements for a sum of products, the most frequent operand factored out again and again; returns its name."""
-    counts = Counter(chain.from_iterable(set(s.operands) for s in summands))
-    common, times = max(counts.items(), key=lambda item: (item[1], item[0]), default=("", 0))
-    if times < 2:
-        return _plain_sum(summands, body, kind, lines)
-    inside, outside = [], []
-    for s in summands:
-        if common in s.operands:
-            position = s.operands.index(common)
-            inside.append(s._replace(operands=s.operands[:position] + s.operands[position + 1 :]))
-        else:
-            outside.append(s)
-    inner = _horner(inside, body, kind, lines)
-    name = body.name("t")
-    if outside:
-        rest = _horner(outside, body, kind, lines)
-        lines.append(f"const {kind} {name} = {rest} + {body.operand(common)} * {inner};")
-    else:
-        lines.append(f"const {kind} {name} = {body.operand(common)} * {inner};")
-    return name
-
-
-def _plain_sum(summands: Sequence[_Summand], body: _Body, kind: str, lines: list[str]) -> str:
-    name = body.name("t")
-    products = []
-    for s in summands:
-        operands = [body.operand(operand) for operand in s.operands]
-        if not operands:
-            products.append(f"splat<{kind}>({body.coefficient(s.factor, s.scalar)})")
-        elif s.factor == 1.0 and s.scalar is None:
-            products.append(" * ".join(operands))
-        else:
-            products.append(" * ".join([body.coefficient(s.factor, s.scalar), *operands]))
-    lines.append(f"{kind} {name} = {products[0]};")
-    lines.extend(f"{name} += {product};" for product in products[1:])
-    return name
 
 
 @dataclass(frozen=True)
@@ -167,7 +70,7 @@ class Kernel:
 
     def source(self) -> str:
         """The C++ source of the kernel."""
-        body = _Body(self.channels)
+        body = _Body(channels=self.channels)
         before: list[str] = []
         after: list[str] = []
         scalar_stores: list[str] = []
@@ -243,84 +146,26 @@ class Kernel:
     def _result(
         self, result: int, body: _Body, before: list[str], after: list[str], scalar_stores: list[str]
     ) -> None:
-        vector, scalar = self._collect(result, body)
+        vector, scalar = body.collect(self.map_, result)
         has_channels = self.map_.results[result].channels
         assign = "+=" if self.scattered else "="
-        inner = self._best_split(vector)
+        inner = best_split(vector)
         components = sorted(set(vector) | set(scalar))
         for k in components:
             total = None
             if k in vector:
-                total = self._split_sum(vector[k], inner, body)
+                total = body.split_sum(vector[k], inner)
             if has_channels:
                 store = f"load(r{result} + {k * self.channels} + c) + {total}" if self.scattered else total
                 body.lines.append(f"store(r{result} + {k * self.channels} + c, {store});")
                 continue
             if k in scalar:
-                value = _horner(scalar[k], body, "T", body.scalar_lines)
+                value = body.horner(scalar[k], "T")
                 scalar_stores.append(f"r{result}[{k}] {assign} {value};")
             if total is not None:
                 before.append(f"V acc{result}_{k} = {{}};")
                 body.lines.append(f"acc{result}_{k} += {total};")
                 after.append(f"r{result}[{k}] {'+=' if k in scalar else assign} sum(acc{result}_{k});")
-
-    def _collect(
-        self, result: int, body: _Body
-    ) -> tuple[dict[int, list[_Summand]], dict[int, list[_Summand]]]:
-        """Terms by component: those with channels, their channel-free factors summed up first, and those without."""
-        grouped: dict[tuple[int, tuple[str, ...]], list[tuple[float, tuple[str, ...]]]] = {}
-        for coefficient, factors, (target, k) in self.map_.terms:
-            if target == result:
-                with_channels = tuple(f"x{a}_{i}" for a, i in factors if self.map_.arguments[a].channels)
-                without = tuple(f"y{a}_{i}" for a, i in factors if not self.map_.arguments[a].channels)
-                grouped.setdefault((k, with_channels), []).append((coefficient, without))
-        vector: dict[int, list[_Summand]] = {}
-        scalar: dict[int, list[_Summand]] = {}
-        for (k, operands), terms in grouped.items():
-            if operands or self.map_.results[result].channels:
-                factor, name = body.scalar(terms)
-                vector.setdefault(k, []).append(_Summand(factor, name, operands))
-            else:
-                scalar.setdefault(k, []).extend(_Summand(f, None, names) for f, names in terms)
-        return vector, scalar
-
-    def _split_sum(self, summands: Sequence[_Summand], inner: frozenset[str], body: _Body) -> str:
-        """A sum as products of outer operands with shared sums over inner operands."""
-        outer = []
-        for operands, inside in _grouped(summands, inner).items():
-            factor, name = body.vector_sum(inside)
-            outer.append(_Summand(factor, None, (*operands, name)))
-        return _horner(outer, body, "V", body.lines)
-
-    def _best_split(self, vector: dict[int, list[_Summand]]) -> frozenset[str]:
-        """Which arguments go into the inner sums, so that the fewest multiply-adds remain."""
-        present = {o.split("_")[0] for summands in vector.values() for s in summands for o in s.operands}
-        candidates = [
-            frozenset(c) for n in range(1, len(present) + 1) for c in combinations(sorted(present), n)
-        ]
-        return min(candidates, key=lambda inner: (_cost(vector, inner), sorted(inner)), default=frozenset())
-
-
-def _grouped(summands: Sequence[_Summand], inner: frozenset[str]) -> dict[tuple[str, ...], list[_Summand]]:
-    groups: dict[tuple[str, ...], list[_Summand]] = {}
-    for s in summands:
-        outside = tuple(o for o in s.operands if o.split("_")[0] not in inner)
-        inside = tuple(o for o in s.operands if o.split("_")[0] in inner)
-        groups.setdefault(outside, []).append(_Summand(s.factor, s.scalar, inside))
-    return groups
-
-
-def _cost(vector: dict[int, list[_Summand]], inner: frozenset[str]) -> int:
-    shared: set[_Key] = set()
-    cost = 0
-    for summands in vector.values():
-        groups = _grouped(summands, inner)
-        cost += len(groups)
-        shared |= {_normalised(inside)[1] for inside in groups.values()}
-    for key in shared:
-        trivial = len(key) == 1 and key[0].scalar is None
-        cost += max(len(s.operands) for s in key) - 1 if trivial else len(key)
-    return cost
 
 
 # Cubic Hermite interpolation between knots that hold values and slopes: [knot][value, slope][component][channel].

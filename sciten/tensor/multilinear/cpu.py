@@ -88,7 +88,7 @@ class _Run:
 
     def results(self) -> tuple[Tensor, ...]:
         found: dict[int, Tensor] = {}
-        for destination, members in _by_destination(self.map_).items():
+        for destination, members in by_destination(self.map_).items():
             found |= self._group(destination, members)
         return tuple(found[r] for r in range(len(self.map_.results)))
 
@@ -141,14 +141,14 @@ class _Run:
             return like.new_empty(rows, 1)
         shape = [rows, operand.components, *([self.channels] if operand.channels else [])]
         added = operand.shared or operand.index is not None
-        return like.new_zeros(shape) if added or not _complete(self.map_, result) else like.new_empty(shape)
+        return like.new_zeros(shape) if added or not complete(self.map_, result) else like.new_empty(shape)
 
 
 def _one_row(batch: int) -> Index:
     return Index(torch.zeros(batch, dtype=torch.int64), 1)
 
 
-def _by_destination(map_: Multilinear) -> dict[str | None, tuple[int, ...]]:
+def by_destination(map_: Multilinear) -> dict[str | None, tuple[int, ...]]:
     """Results by where they are added up: None for along the batch, "" for one shared row, else the index's name."""
     groups: dict[str | None, tuple[int, ...]] = {}
     for r, operand in enumerate(map_.results):
@@ -158,7 +158,7 @@ def _by_destination(map_: Multilinear) -> dict[str | None, tuple[int, ...]]:
 
 
 @lru_cache(maxsize=4096)
-def _complete(map_: Multilinear, result: int) -> bool:
+def complete(map_: Multilinear, result: int) -> bool:
     """Whether every component of a result has a term, so that all of it is written."""
     return len({t.target[1] for t in map_.terms if t.target[0] == result}) == map_.results[result].components
 

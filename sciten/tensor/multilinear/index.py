@@ -51,3 +51,36 @@ class Index:
     def order(self) -> Tensor | None:
         """The stable permutation that sorts the rows, or None where they ascend already."""
         return None if self.is_sorted else torch.argsort(self.rows, stable=True)
+
+    @cached_property
+    def offsets(self) -> Tensor:
+        """Where the elements of each row begin in the sorted order, and the last ones end, `[size + 1]`."""
+        rows = self.rows if self.order is None else self.rows[self.order]
+        return torch.searchsorted(rows, torch.arange(self.size + 1, device=rows.device))
+
+    @cached_property
+    def longest(self) -> int:
+        """Number of elements of the fullest row."""
+        return int(self.offsets.diff().max()) if self.size else 0
+
+    def pieces(self, length: int) -> tuple[Tensor, "Index"]:
+        """The rows cut into pieces of at most `length` elements in sorted order, none of them empty.
+
+        Returns where each piece begins and the last one ends, `[n_pieces + 1]`, and the index that adds the pieces up
+        in their rows.
+        """
+        if length not in self._pieces:
+            counts = (self.offsets.diff() + length - 1) // length
+            rows = torch.repeat_interleave(torch.arange(self.size, device=counts.device), counts)
+            before = counts.cumsum(0) - counts
+            within = torch.arange(len(rows), device=rows.device) - before[rows]
+            ends = self.offsets[-1:]
+            self._pieces[length] = (
+                torch.cat([self.offsets[rows] + within * length, ends]),
+                Index(rows, self.size),
+            )
+        return self._pieces[length]
+
+    @cached_property
+    def _pieces(self) -> dict[int, tuple[Tensor, "Index"]]:
+        return {}

@@ -17,9 +17,14 @@ from sciten.tensor.multilinear.executors import Executor, default_executor
 from sciten.tensor.multilinear.index import Index
 from sciten.tensor.multilinear.reference import Reference
 from sciten.tensor.multilinear.shapes import sizes
+from sciten.tensor.multilinear.triton import Triton
 
 #: The executors that a recorded program can name.
-_EXECUTORS: Mapping[str, type[Reference] | type[Cpu]] = {"reference": Reference, "cpu": Cpu}
+_EXECUTORS: Mapping[str, type[Reference] | type[Cpu] | type[Triton]] = {
+    "reference": Reference,
+    "cpu": Cpu,
+    "triton": Triton,
+}
 
 
 def record(
@@ -37,7 +42,7 @@ def record(
     )
     if name is None:
         raise ConfigError(
-            f"Multilinear: expected {' or '.join(k.__name__ for k in _EXECUTORS.values())} as the executor of a "
+            "Multilinear: expected Reference, Cpu or Triton as the executor of a "
             f"program that is recorded, got {executor!r}"
         )
     names = sorted(indices)

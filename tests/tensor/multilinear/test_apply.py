@@ -1,8 +1,11 @@
+import warnings
+
 import pytest
 import torch
 
 from sciten.errors import ConfigError
 from sciten.tensor.multilinear import Index, Multilinear, Operand, Term, evaluate
+from sciten.tensor.multilinear.executors import _warn_once, default_executor
 from sciten.tensor.multilinear.reference import Reference
 from tests.tensor.multilinear.maps import rich_arguments, rich_map
 
@@ -77,3 +80,22 @@ def test_an_index_on_another_device_is_refused() -> None:
     index.rows = index.rows.to("meta")
     with pytest.raises(ConfigError, match="the index s on cpu"):
         evaluate(rich_map(), arguments, {**indices, "s": index})
+
+
+def test_a_fallback_says_once_why() -> None:
+    arguments, indices = rich_arguments(batch=5, channels=2, dtype=torch.bfloat16)
+    _warn_once.cache_clear()
+    with pytest.warns(UserWarning, match=r"no compiled kernel for torch\.bfloat16 on cpu") as said:
+        for _ in range(3):
+            results = evaluate(rich_map(), arguments, indices)
+    assert len(said) == 1
+    for found, expected in zip(
+        results, evaluate(rich_map(), arguments, indices, executor=Reference()), strict=True
+    ):
+        assert torch.equal(found, expected)
+
+
+def test_shapes_alone_need_no_kernel_and_no_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert isinstance(default_executor(torch.empty(2, device="meta")), Reference)

@@ -125,5 +125,5 @@ def test_the_executor_is_recorded_and_must_be_known() -> None:
     arguments, indices = rich_arguments(batch=3, channels=2)
     recorded = make_fx(with_reference)(*arguments)
     assert any("reference" in node.args for node in recorded.graph.nodes if "sciten" in str(node.target))
-    with pytest.raises(ConfigError, match="expected Reference or Cpu as the executor"):
+    with pytest.raises(ConfigError, match="expected Reference, Cpu or Triton as the executor"):
         make_fx(with_mine)(*arguments)
