@@ -23,6 +23,7 @@ from sciten.training.schedules import Constant, Plateau, Schedule
 from sciten.training.sections import Section, SettingError, nearest
 
 _NOT_IN_MODEL = {"self", "isolated_atom_energies", "seed", "dtype"}  # settings of the run, not of the model
+_DESCRIBED = ("product", "edge_product")  # values with options, such as {kind: GauntProduct, method: grid}
 _FROM_DATA = ("elements", "average_neighbors", "scale", "shift")
 
 
@@ -236,6 +237,8 @@ def model_section(kind: type[Potential]) -> type[Section]:
     for name, parameter in inspect.signature(kind.__init__).parameters.items():
         if name in _FROM_DATA:
             fields[name] = (hints[name] | None, None)
+        elif name in _DESCRIBED:
+            fields[name] = (Mapping[str, Any] | None, None)
         elif name not in _NOT_IN_MODEL:
             fields[name] = (hints[name], parameter.default)
     return create_model(f"{kind.__name__}Section", __base__=Section, **fields)

@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from sciten.datasets.batch import AtomsBatch
 from sciten.equivariant.harmonics import spherical_harmonics
+from sciten.equivariant.products.gaunt import GauntProduct
 from sciten.errors import ConfigError
 from sciten.potentials.base import Potential
+from sciten.potentials.mace.choices import ProductChoice, chosen, described
+from sciten.potentials.mace.gaunt import GauntManyBodyProduct
 from sciten.potentials.mace.interaction import Edges, Interaction
 from sciten.potentials.mace.product import ManyBodyProduct
 from sciten.potentials.periodic_table import sorted_elements
@@ -85,6 +88,9 @@ class MACE(Potential):
         scale, shift: eV; energy per atom = isolated atom + scale * network + shift.
         residual: for each layer (or all) whether its input is added to its output.
         density: for each layer (or all) whether messages are divided by a learned density.
+        product: how an atom's message is raised to powers: `ClebschGordanProduct()` (MACE's symmetric contraction, the
+            default) or `GauntProduct(method=...)`.
+        edge_product: how features and edge harmonics are multiplied, of the same kinds.
         zbl: whether the Ziegler-Biersack-Littmark repulsion is added (inside the scale, as mace-torch does).
         agnesi: whether distances are transformed before the radial basis.
         seed: of the initial weights.
@@ -119,6 +125,8 @@ class MACE(Potential):
         shift: float = 0.0,
         residual: bool | Sequence[bool] = True,
         density: bool | Sequence[bool] = False,
+        product: ProductChoice = None,
+        edge_product: ProductChoice = None,
         zbl: bool = False,
         agnesi: bool = False,
         seed: int = 0,
@@ -147,6 +155,8 @@ class MACE(Potential):
             "shift": float(shift),
             "residual": list(self.residual),
             "density": list(self.density),
+            "product": described(chosen("product", product)),
+            "edge_product": described(chosen("edge_product", edge_product)),
             "zbl": zbl,
             "agnesi": agnesi,
             "seed": seed,
@@ -197,25 +207,25 @@ class MACE(Potential):
                 average_neighbors=settings["average_neighbors"],
                 residual=self.residual[t],
                 density=self.density[t],
+                product=chosen("edge_product", settings["edge_product"]),
                 **options,
             )
         )
-        self.products.append(
-            ManyBodyProduct(
-                self.lmax,
-                degree_out,
-                settings["correlation"],
-                channels=self.channels,
-                n_elements=n_elements,
-                reduced=settings["reduced_basis"],
-                **options,
-            )
-        )
+        self.products.append(self._many_body_product(degree_out, options))
         self.readouts.append(
             PerceptronReadout(self.channels, settings["readout_width"], **options)
             if last
             else LinearReadout(self.channels, **options)
         )
+
+    def _many_body_product(self, degree_out: int, options: Mapping[str, Any]) -> nn.Module:
+        product = chosen("product", self._arguments["product"])
+        shared: dict[str, Any] = {"channels": self.channels, "n_elements": len(self.elements), **options}
+        correlation = self._arguments["correlation"]
+        if isinstance(product, GauntProduct):
+            return GauntManyBodyProduct(self.lmax, degree_out, correlation, method=product.method, **shared)
+        reduced = self._arguments["reduced_basis"]
+        return ManyBodyProduct(self.lmax, degree_out, correlation, reduced=reduced, **shared)
 
     def arguments(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values."""
@@ -230,13 +240,13 @@ class MACE(Potential):
         """By parameter name, the signs that turn weights made with e3nn 0.4's couplings into ours."""
         return {
             f"products.{t}.{name}": signs
-            for t, product in enumerate(cast("list[ManyBodyProduct]", self.products))
+            for t, product in enumerate(cast("list[ManyBodyProduct | GauntManyBodyProduct]", self.products))
             for name, signs in product.signs_from_e3nn_04().items()
         }
 
     def restricted_entry(self, name: str, value: Tensor, positions: Tensor) -> Tensor:
         """An entry of the state as a model of the elements at `positions` has it."""
-        if name == "isolated_atom_energies" or re.fullmatch(r"products\.\d+\.weight_\d+_\d+", name):
+        if name == "isolated_atom_energies" or re.fullmatch(r"products\.\d+\.weight_\w+", name):
             return value[positions]
         # One-hot elements enter with the factor 1/sqrt(n_elements), which changes with their number.
         factor = sqrt(len(positions) / len(self.elements))
@@ -273,7 +283,7 @@ class MACE(Potential):
         layers = zip(self.interactions, self.products, self.readouts, tables, strict=True)
         for interaction, product, readout, table in layers:
             message, skip = interaction(features, edges, groups, table=table, executor=self.executor)
-            coefficients = cast("ManyBodyProduct", product).coefficients(elements)
+            coefficients = cast("ManyBodyProduct | GauntManyBodyProduct", product).coefficients(elements)
             features = product(message, coefficients, species, self.executor)
             if skip is not None:
                 features = _add_leading(features, skip)
@@ -344,3 +354,8 @@ def _check(arguments: dict[str, Any]) -> None:
         )
     if arguments["correlation"] > 4:
         raise ConfigError(f"MACE: expected correlation up to 4, got {arguments['correlation']}")
+    if arguments["reduced_basis"] and arguments["product"]["kind"] != "ClebschGordanProduct":
+        raise ConfigError(
+            "MACE: expected reduced_basis only with ClebschGordanProduct(), got it with "
+            f"{arguments['product']['kind']}; leave it out"
+        )

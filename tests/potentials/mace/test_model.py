@@ -5,8 +5,9 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from scipy.spatial.transform import Rotation
 
+from sciten.equivariant import ClebschGordanProduct, GauntProduct, MatrixProduct
 from sciten.errors import ConfigError
-from sciten.potentials import MACE
+from sciten.potentials import MACE, load_potential, save_potential
 from sciten.tensor.multilinear.reference import Reference
 
 
@@ -27,6 +28,10 @@ VARIANTS = [
     {"density": True, "agnesi": True, "zbl": True},
     {"layers": 1},
     {"layers": 3, "correlation": 2, "residual": [False, True, True]},
+    {"product": GauntProduct(method="grid")},
+    {"product": GauntProduct(method="fourier"), "correlation": 2, "residual": False, "density": True},
+    {"edge_product": GauntProduct(), "layers": 3},
+    {"product": GauntProduct(), "edge_product": GauntProduct(), "correlation": 1},
 ]
 
 
@@ -161,3 +166,43 @@ def test_autocast_leaves_predictions_alone(inference: bool) -> None:
         found = model(batch, inference=inference)
     assert torch.equal(found.energy, expected.energy)
     assert torch.equal(found.forces, expected.forces)
+
+
+def test_products_are_part_of_the_description_and_survive_saving(tmp_path) -> None:
+    model = small(product=GauntProduct(method="fourier"), edge_product=GauntProduct())
+    assert model.arguments()["product"] == {"kind": "GauntProduct", "method": "fourier"}
+    assert small().arguments()["product"] == small(product=ClebschGordanProduct()).arguments()["product"]
+    save_potential(model, tmp_path / "model")
+    atoms = ethanol()
+    assert (
+        load_potential(tmp_path / "model").evaluate([atoms])[0]["energy"]
+        == model.evaluate([atoms])[0]["energy"]
+    )
+
+
+def test_grid_and_fourier_are_the_same_model() -> None:
+    grid, fourier = (
+        small(product=GauntProduct(method=m), hidden_lmax=2, lmax=3) for m in ("grid", "fourier")
+    )
+    fourier.load_state_dict(grid.state_dict())
+    a, b = (m.evaluate([ethanol()])[0] for m in (grid, fourier))
+    assert a["energy"] == pytest.approx(b["energy"], abs=1e-11)
+    np.testing.assert_allclose(a["forces"], b["forces"], atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"product": GauntProduct(2, 2, 2)}, "expected product without degrees"),
+        ({"edge_product": MatrixProduct()}, "expected edge_product to be ClebschGordanProduct"),
+        ({"product": {"kind": "Gaunt"}}, "expected product to be {kind: ClebschGordanProduct}"),
+        ({"product": {"kind": "GauntProduct", "lmax": 2}}, "expected product to be"),
+        (
+            {"product": GauntProduct(), "reduced_basis": True},
+            "expected reduced_basis only with ClebschGordanProduct",
+        ),
+    ],
+)
+def test_products_that_mace_cannot_use_are_refused(changes, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        small(**changes)

@@ -1,0 +1,50 @@
+"""The tensor products that MACE can be built with, as values and as their descriptions in model files."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sciten.equivariant.products.base import SignalProduct
+from sciten.equivariant.products.clebsch_gordan import ClebschGordanProduct
+from sciten.equivariant.products.gaunt import GauntProduct
+from sciten.errors import ConfigError
+
+#: A product without degrees, which the model gives it, or its description, such as {"kind": "GauntProduct"}.
+ProductChoice = SignalProduct | Mapping[str, Any] | None
+
+
+def chosen(argument: str, choice: ProductChoice) -> ClebschGordanProduct | GauntProduct:
+    """The product that `argument` asks for, `ClebschGordanProduct()` by default.
+
+    Raises:
+        ConfigError: it is none that MACE can use, or has degrees already.
+    """
+    product = _read(argument, choice) if isinstance(choice, Mapping) else choice or ClebschGordanProduct()
+    if not isinstance(product, ClebschGordanProduct | GauntProduct):
+        raise ConfigError(
+            f"MACE: expected {argument} to be ClebschGordanProduct() or GauntProduct(method=...), got {product!r}"
+        )
+    if hasattr(product, "irreps_in1"):
+        name = type(product).__name__
+        raise ConfigError(
+            f"MACE: expected {argument} without degrees, which the model gives it, got {name} with some"
+        )
+    return product
+
+
+def described(product: ClebschGordanProduct | GauntProduct) -> dict[str, Any]:
+    """What `chosen` makes the same product from."""
+    kind = type(product).__name__
+    return {"kind": kind, "method": product.method} if isinstance(product, GauntProduct) else {"kind": kind}
+
+
+def _read(argument: str, description: Mapping[str, Any]) -> SignalProduct:
+    options = {key: value for key, value in description.items() if key != "kind"}
+    kind = description.get("kind")
+    if kind == "GauntProduct" and set(options) <= {"method"}:
+        return GauntProduct(method=options.get("method", "auto"))
+    if kind == "ClebschGordanProduct" and not options:
+        return ClebschGordanProduct()
+    raise ConfigError(
+        f"MACE: expected {argument} to be {{kind: ClebschGordanProduct}} or {{kind: GauntProduct, method: grid}} (or "
+        f"fourier or auto), got {dict(description)}"
+    )
