@@ -130,12 +130,10 @@ class DegreeWeightedProduct(SignalProduct):
 def to_channels(x: Tensor, irreps: Irreps) -> Tensor:
     """From e3nn's layout `[..., mul (2l + 1)]` of each entry to `[batch, channels, sum of 2l + 1]`."""
     flat = x.reshape(x.shape[:-1].numel(), x.shape[-1])
-    blocks = [
-        flat[:, where].unflatten(1, (entry.mul, entry.ir.dim))
-        for where, entry in zip(irreps.slices(), irreps, strict=True)
-    ]
-    # A single channel lies there already.
-    return flat[:, None] if irreps[0].mul == 1 else torch.cat(blocks, dim=2)
+    if irreps[0].mul == 1:
+        return flat[:, None]  # a single channel lies there already
+    blocks = zip(flat.split([entry.dim for entry in irreps], dim=1), irreps, strict=True)
+    return torch.cat([block.unflatten(1, (entry.mul, entry.ir.dim)) for block, entry in blocks], dim=2)
 
 
 def from_channels(x: Tensor, irreps: Irreps) -> Tensor:

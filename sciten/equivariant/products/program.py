@@ -8,7 +8,6 @@ mixed by the weights after it, which is a matrix product and stays one.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import prod
 
 import torch
 from torch import Tensor
@@ -19,17 +18,17 @@ from sciten.equivariant.products.instructions import Instruction
 from sciten.tensor.multilinear import Executor, Multilinear, Operand, Term, evaluate
 
 
-@dataclass(frozen=True)
 class _Weights:
-    """The flat weights of a call, `[weight_numel]` or `[batch, weight_numel]`, by path."""
+    """The weights of a call by path, from the flat ones, `[weight_numel]` or `[batch, weight_numel]`."""
 
-    flat: Tensor
-    instructions: tuple[Instruction, ...]
+    def __init__(self, flat: Tensor, instructions: Sequence[Instruction]) -> None:
+        self.batch = flat.shape[:-1]
+        # Split, not sliced: the gradient of a split is one concatenation, that of every slice a tensor full of zeros.
+        self._paths = flat.split([ins.weight_numel for ins in instructions], dim=-1) if flat.numel() else ()
+        self._shapes = [ins.path_shape for ins in instructions]
 
     def of(self, path: int) -> Tensor:
-        start = sum(ins.weight_numel for ins in self.instructions[:path])
-        shape = self.instructions[path].path_shape
-        return self.flat.narrow(-1, start, prod(shape)).reshape(*self.flat.shape[:-1], *shape)
+        return self._paths[path].reshape(*self.batch, *self._shapes[path])
 
 
 # How the channels of one input are laid out for a path, from a block [batch, 2l + 1, mul].
@@ -141,20 +140,20 @@ class _Output:
 
     entry: int
     start: int
+    size: int
     paths: tuple[_Path, ...]
 
-    def read(self, result: Tensor, dim: int, weights: _Weights) -> Tensor:
-        """The block of the entry, `[batch, 2l + 1, mul]`."""
-        after, slots = self.paths[0].after, 1 if self.paths[0].after == "keep" else len(self.paths)
-        block = result[:, self.start : self.start + dim * slots]
+    def read(self, block: Tensor, dim: int, weights: _Weights) -> Tensor:
+        """The block of the entry, `[batch, 2l + 1, mul]`, from its rows."""
+        after = self.paths[0].after
         if after == "keep":
             return block
-        block = block.reshape(len(block), dim, slots * block.shape[-1])
+        block = block.unflatten(1, (dim, len(self.paths))).flatten(2)
         if after == "sum":
             return block.sum(-1, keepdim=True)
         matrices = [weights.of(p.position) for p in self.paths]
         last = matrices[0].shape[-1]
-        return block @ torch.cat([m.reshape(*weights.flat.shape[:-1], -1, last) for m in matrices], dim=-2)
+        return block @ torch.cat([m.reshape(*weights.batch, -1, last) for m in matrices], dim=-2)
 
 
 @dataclass(frozen=True)
@@ -175,16 +174,17 @@ class _Kernel:
 
     def run(
         self, inputs: tuple[list[Tensor], list[Tensor]], weights: _Weights, executor: Executor | None
-    ) -> Tensor:
+    ) -> tuple[Tensor, ...]:
+        """For each of the outputs its rows of the result."""
         arguments = []
         if self.weighted:
-            channels = [weights.of(path).flatten(weights.flat.ndim - 1) for path in self.weighted]
+            channels = [weights.of(path).flatten(len(weights.batch)) for path in self.weighted]
             arguments.append(torch.stack(channels, dim=-2))
         for blocks, sources in zip(inputs, self.sources, strict=True):
             read = [view(blocks[entry], weights) for entry, view in sources]
             arguments.append(torch.cat(read, dim=1))
         (result,) = evaluate(self.map_, arguments, executor=executor)
-        return result
+        return result.split([output.size for output in self.outputs], dim=1)
 
 
 @dataclass(frozen=True)
@@ -226,9 +226,9 @@ class Program:
         inputs = (_blocks(x, self.irreps[0]), _blocks(y, self.irreps[1]))
         found: dict[int, Tensor] = {}
         for kernel in self.kernels:
-            result = kernel.run(inputs, weights, executor)
-            for output in kernel.outputs:
-                block = output.read(result, self.irreps[2][output.entry].ir.dim, weights)
+            results = kernel.run(inputs, weights, executor)
+            for output, rows in zip(kernel.outputs, results, strict=True):
+                block = output.read(rows, self.irreps[2][output.entry].ir.dim, weights)
                 found[output.entry] = found[output.entry] + block if output.entry in found else block
         pieces = [
             found[i].transpose(1, 2).flatten(1) if i in found else x.new_zeros(len(x), entry.dim)
@@ -240,8 +240,8 @@ class Program:
 def _blocks(x: Tensor, irreps: Irreps) -> list[Tensor]:
     """From e3nn's layout, `[batch, mul (2l + 1)]` for each entry, to `[batch, 2l + 1, mul]` views."""
     return [
-        x[:, where].unflatten(1, (entry.mul, entry.ir.dim)).transpose(1, 2)
-        for where, entry in zip(irreps.slices(), irreps, strict=True)
+        block.unflatten(1, (entry.mul, entry.ir.dim)).transpose(1, 2)
+        for block, entry in zip(x.split([entry.dim for entry in irreps], dim=1), irreps, strict=True)
     ]
 
 
@@ -289,6 +289,7 @@ def _outputs(irreps_out: Irreps, paths: Sequence[_Path]) -> tuple[tuple[_Output,
     outputs = []
     size = 0
     for (entry, after), members in sorted(together.items(), key=lambda item: item[0]):
-        outputs.append(_Output(entry, size, tuple(members)))
-        size += irreps_out[entry].ir.dim * (1 if after == "keep" else len(members))
+        rows = irreps_out[entry].ir.dim * (1 if after == "keep" else len(members))
+        outputs.append(_Output(entry, size, rows, tuple(members)))
+        size += rows
     return tuple(outputs), size
