@@ -2,18 +2,21 @@
 
     python benchmarks/accuracy.py acac --peer-python PATH/TO/mace-environment/bin/python
     python benchmarks/accuracy.py aspirin
+    python benchmarks/accuracy.py products    # which product, which potential, in the same time?
 
 Reads the public data from the folder that SCITEN_REFERENCE_DATA names. Each run is `sciten train` with a
 configuration of workflows/configs/, once for each seed, one after the other on an otherwise idle machine; then
 the model is compared with test frames that training never saw. For acetylacetone, mace-torch's seconds per
 epoch are measured before the first run and after the last, with the settings that its reference errors were
-measured with. Runs are kept in --folder, and a repeated command continues there. Writes
+measured with. Where runs share a budget of time, the epochs that fit into it are found from the first few.
+Runs are kept in --folder, and a repeated command continues there. Writes
 benchmarks/results/accuracy_TASK.json.
 """
 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,16 +26,16 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from itertools import pairwise
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import Any
 
 import torch
 
 import sciten
 from sciten.cli.benchmarks import machine
-from sciten.datasets import import_structures
+from sciten.datasets import AtomsDataset, import_structures
 from sciten.files import write_text
-from sciten.potentials import load_potential
+from sciten.potentials import Potential, load_potential
 from sciten.training import evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,13 +54,31 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Run:
+    """One configuration and its seeds.
+
+    Attributes:
+        name: in the results.
+        config: file in workflows/configs/.
+        seeds: one training for each.
+        overrides: settings that differ from the file.
+    """
+
+    name: str
+    config: str
+    seeds: tuple[int, ...]
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Task:
     """One dataset and what is trained on it.
 
     Attributes:
         train, test: files below the reference data.
-        runs: the configuration files and their seeds.
+        runs: what is trained.
         references: to hold the errors against.
+        budget_minutes: of training, the same for each run, which decides the number of epochs.
         peer_epochs: mace-torch's time for so many epochs is the limit; None for `limit_minutes`.
         peer_arguments: of mace-torch's training command, beside files and the number of epochs.
     """
@@ -65,8 +86,9 @@ class Task:
     question: str
     train: tuple[str, ...]
     test: tuple[str, ...]
-    runs: tuple[tuple[str, tuple[int, ...]], ...]
+    runs: tuple[Run, ...]
     references: tuple[Reference, ...]
+    budget_minutes: float | None = None
     limit_minutes: float | None = None
     peer_epochs: int | None = None
     peer_arguments: str = ""
@@ -77,7 +99,7 @@ TASKS = {
         "acetylacetone, 450 training frames at 300 K: test errors at 300 K, meV and meV/Å",
         train=("acac/isolated_atoms.xyz", "acac/train_300K.xyz"),
         test=("acac/test_MD_300K.xyz",),
-        runs=(("acac.yaml", (0, 1, 2)), ("acac_best.yaml", (0,))),
+        runs=(Run("acac.yaml", "acac.yaml", (0, 1, 2)), Run("acac_best.yaml", "acac_best.yaml", (0,))),
         references=(
             Reference(
                 "mace-torch 0.3.16, 120 epochs on two cores, another run", energy_rmse=5.5, forces_rmse=23.3
@@ -96,12 +118,35 @@ TASKS = {
         "aspirin (revised MD17), 50 training frames: test errors, meV and meV/Å",
         train=("rmd17_aspirin/train_50.xyz",),
         test=("rmd17_aspirin/test_500.xyz",),
-        runs=(("aspirin.yaml", (0,)),),
+        runs=(Run("aspirin.yaml", "aspirin.yaml", (0,)),),
         references=(
             Reference("MACE, published", energy_mae=17.0, forces_mae=43.9),
             Reference("NequIP, published", energy_mae=19.5, forces_mae=52.0),
         ),
         limit_minutes=60.0,
+    ),
+    "products": Task(
+        "acetylacetone, 450 training frames at 300 K, the same time for each: test errors at 300 K, meV and meV/Å",
+        train=("acac/isolated_atoms.xyz", "acac/train_300K.xyz"),
+        test=("acac/test_MD_300K.xyz",),
+        runs=(
+            Run("MACE, Clebsch-Gordan", "acac.yaml", (0, 1, 2), ("model.hidden_lmax=1",)),
+            Run(
+                "MACE, Gaunt",
+                "acac.yaml",
+                (0, 1, 2),
+                (
+                    "model.hidden_lmax=1",
+                    "model.reduced_basis=false",
+                    "model.product={kind: GauntProduct}",
+                    "model.edge_product={kind: GauntProduct}",
+                ),
+            ),
+            Run("TensorNet", "tensornet_acac.yaml", (0, 1, 2)),
+        ),
+        references=(),
+        budget_minutes=5.0,
+        limit_minutes=10.0,
     ),
 }
 
@@ -130,27 +175,59 @@ def peer_seconds(python: str, task: Task, data: Path, epochs: int = 4) -> list[f
     return [(b - a).total_seconds() for a, b in pairwise(ends)]
 
 
-def trained(config: str, seed: int, train_file: Path, test_file: Path, folder: Path) -> dict[str, Any]:
-    """Train with one seed and test: wall time of the whole command, seconds of training, errors."""
+def train(run: Run, seed: int, train_file: Path, folder: Path, *overrides: str) -> list[dict[str, Any]]:
+    """Train in `folder`; the lines of its metrics."""
+    command = [sys.executable, "-m", "sciten.cli.main", "train", str(ROOT / "workflows/configs" / run.config)]
+    settings = [f"train_file={train_file}", f"output={folder}", f"seed={seed}", *run.overrides, *overrides]
+    subprocess.run([*command, *settings], check=True, cwd=ROOT)
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def epochs_within(minutes: float, run: Run, train_file: Path) -> int:
+    """How many epochs fit, from the time of the third and fourth; the first compile."""
+    with tempfile.TemporaryDirectory() as folder:
+        lines = train(run, 0, train_file, Path(folder) / "trial", "epochs=4", "schedule.warmup_epochs=0")
+    seconds = [line["seconds"] for line in lines]
+    return max(1, int(60 * minutes / ((seconds[-1] - seconds[-3]) / 2)))
+
+
+def seconds_per_atom(model: Potential, test_file: Path, rounds: int = 7) -> float:
+    """Median time for energies and forces of 32 test frames."""
+    with AtomsDataset(test_file) as dataset:
+        batch = model.prepare([structure.to_ase() for structure in dataset[:32]])
+    times = []
+    for _ in range(rounds + 2):
+        start = time.perf_counter()
+        model.forward_batch(batch)
+        times.append(time.perf_counter() - start)
+    return median(times[2:]) / batch.n_atoms
+
+
+def trained(
+    run: Run, seed: int, task: Task, train_file: Path, test_file: Path, folder: Path
+) -> dict[str, Any]:
+    """Train with one seed and test: wall time of the whole command, seconds of training, errors, speed."""
     done = folder / "result.json"
     if done.is_file():
         return dict(json.loads(done.read_text(encoding="utf-8")))
-    command = [Path(sys.executable).with_name("sciten"), "train", ROOT / "workflows/configs" / config]
     before = machine.load()
+    overrides: tuple[str, ...] = ()
+    if task.budget_minutes is not None and not (folder / "checkpoint").is_dir():
+        overrides = (f"epochs={epochs_within(task.budget_minutes, run, train_file)}",)
     start = time.perf_counter()
-    subprocess.run([*command, f"train_file={train_file}", f"output={folder}", f"seed={seed}"], check=True)
+    lines = train(run, seed, train_file, folder, *overrides)
     wall = time.perf_counter() - start
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     model = load_potential(folder)
     errors = asdict(evaluate(model, test_file).overall())
     result = {
-        "config": config,
+        "config": run.name,
         "seed": seed,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "epochs": len(lines),
         "load_at_start": before,
         "wall_s": round(wall, 1),
         "training_s": round(lines[-1]["seconds"], 1),
+        "us_per_atom": round(1e6 * seconds_per_atom(model, test_file), 1),
         **{name: round(errors[name], 3) for name in ERRORS},
     }
     write_text(done, json.dumps(result, indent=1) + "\n")
@@ -162,7 +239,8 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for config in dict.fromkeys(run["config"] for run in runs):
         members = [run for run in runs if run["config"] == config]
-        values = {name: [run[name] for run in members] for name in (*ERRORS, "wall_s")}
+        names = (*ERRORS, "wall_s", *(("us_per_atom",) if "us_per_atom" in members[0] else ()))
+        values = {name: [run[name] for run in members] for name in names}
         found[config] = {
             "seeds": len(members),
             "parameters": members[0]["parameters"],
@@ -172,6 +250,11 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             "slowest_s": max(values["wall_s"]),
         }
     return found
+
+
+def _slug(name: str) -> str:
+    """A folder name."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", name.removesuffix(".yaml")).strip("_")
 
 
 def main() -> int:
@@ -199,9 +282,12 @@ def main() -> int:
     if task.peer_epochs is not None:
         peer["epoch_s_before"] = peer_seconds(options.peer_python, task, data)
     runs = [
-        trained(config, seed, folder / "train.h5", folder / "test.h5", folder / f"{Path(config).stem}_{seed}")
-        for config, seeds in task.runs
-        for seed in seeds
+        trained(
+            run, seed, task, folder / "train.h5", folder / "test.h5", folder / f"{_slug(run.name)}_{seed}"
+        )
+        for seed in sorted({seed for run in task.runs for seed in run.seeds})
+        for run in task.runs
+        if seed in run.seeds
     ]
     limit = 60 * (task.limit_minutes or 0)
     if task.peer_epochs is not None:

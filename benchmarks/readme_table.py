@@ -54,16 +54,22 @@ def accuracy(document: Document) -> str:
         "| | seeds | parameters | minutes | energy, meV | forces, meV/Å |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    kind = "rmse" if document["references"][0]["forces_rmse"] is not None else "mae"
+    references = document["references"]
+    kind = "mae" if references and references[0]["forces_rmse"] is None else "rmse"
+    timed = all("us_per_atom" in found["mean"] for found in document["summary"].values())
+    if timed:
+        lines = [lines[0] + " energy + forces, µs/atom |", lines[1] + "---:|"]
     for config, found in document["summary"].items():
         cells = [
             f"{found['mean'][f'{label}_{kind}']:.1f}"
             + (f" ± {found['spread'][f'{label}_{kind}']:.1f}" if found["seeds"] > 1 else "")
             for label in ("energy", "forces")
         ]
-        head = f"sciten, `{config}` | {found['seeds']} | {found['parameters']:,}"
+        name = f"sciten, `{config}`" if config.endswith(".yaml") else config
+        head = f"{name} | {found['seeds']} | {found['parameters']:,}"
+        cells += [f"{found['mean']['us_per_atom']:.0f}"] if timed else []
         lines.append(f"| {head} | {found['mean']['wall_s'] / 60:.1f} | {' | '.join(cells)} |")
-    for reference in document["references"]:
+    for reference in references:
         cells = [str(reference[f"{label}_{kind}"]) for label in ("energy", "forces")]
         lines.append(f"| {reference['source']} | | | | {' | '.join(cells)} |")
     question = document["question"].partition(":")[0]
@@ -93,6 +99,7 @@ def memory(document: Document) -> str:
 REPORTED: Mapping[str, Callable[[Document], str]] = {
     "mace_speed.json": speed,
     "accuracy_acac.json": accuracy,
+    "accuracy_products.json": accuracy,
     "accuracy_aspirin.json": accuracy,
     "mace_parity.json": parity,
     "datasets_memory.json": memory,
