@@ -177,9 +177,9 @@ def peer_seconds(python: str, task: Task, data: Path, epochs: int = 4) -> list[f
 
 def train(run: Run, seed: int, train_file: Path, folder: Path, *overrides: str) -> list[dict[str, Any]]:
     """Train in `folder`; the lines of its metrics."""
-    command = [sys.executable, "-m", "sciten.cli.main", "train", str(ROOT / "workflows/configs" / run.config)]
+    command = [Path(sys.executable).with_name("sciten"), "train", ROOT / "workflows/configs" / run.config]
     settings = [f"train_file={train_file}", f"output={folder}", f"seed={seed}", *run.overrides, *overrides]
-    subprocess.run([*command, *settings], check=True, cwd=ROOT)
+    subprocess.run([*command, *settings], check=True)
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
