@@ -80,6 +80,9 @@ class Irreps:
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("Irreps are immutable")
 
+    def __reduce__(self) -> "tuple[type[Irreps], tuple[str]]":
+        return Irreps, (str(self),)
+
     @classmethod
     def natural(cls, lmax: int, mul: int = 1) -> "Irreps":
         """Every degree up to lmax with the parity of the spherical harmonics: "0e + 1o + 2e + ..."."""

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 from e3nn import o3
 
@@ -46,3 +48,8 @@ def test_what_is_no_irrep_is_refused(wrong) -> None:
 def test_irreps_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         Irreps("1o")._entries = ()
+
+
+def test_irreps_are_copied_as_values() -> None:
+    irreps = Irreps("2x0e+1o")
+    assert copy.deepcopy(irreps) == copy.copy(irreps) == irreps

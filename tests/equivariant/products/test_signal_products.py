@@ -1,5 +1,6 @@
 """What the products of signals have in common, and what each of them is."""
 
+import copy
 import itertools
 
 import numpy as np
@@ -253,3 +254,10 @@ def test_what_only_some_products_refuse() -> None:
         MatrixProduct(3, 1, 1, 1)
     with pytest.raises(ConfigError, match="there is no polar field of irrep 0o"):
         VectorGauntProduct.from_irreps("0o", "1o", "1e")
+
+
+@pytest.mark.parametrize("kind", CHANNELS)
+def test_copies_compute_the_same(kind) -> None:
+    product = kind.from_irreps(NATURAL, NATURAL, PSEUDO, weights=True)
+    x, y = torch.randn(2, 5, 36)
+    assert torch.equal(copy.deepcopy(product)(x, y), product(x, y))
