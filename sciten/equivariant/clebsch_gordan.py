@@ -30,6 +30,7 @@ def wigner_3j(l1: int, l2: int, l3: int) -> NDArray[np.float64]:
         _real_to_complex(l2),
         _real_to_complex(l3).conj(),
         _complex_clebsch_gordan(l1, l2, l3),
+        optimize=True,  # one index after the other: l⁴ operations instead of l⁶
     ).real
     coupling /= np.linalg.norm(coupling)
     coupling[np.abs(coupling) < 1e-14] = 0.0
