@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers
+TORCHMD := .venv-torchmd
+FAIRCHEM := .venv-fairchem
 
 # One thread for each of two test processes: OpenMP threads that wait for each other spin, and starve on busy cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
@@ -35,9 +37,12 @@ format: install ## format the code and mend what ruff can mend
 	$(BIN)/python -m ruff check --fix
 	$(BIN)/python -m ruff format
 
-bench: install $(PEERS)/.installed ## measure what the README reports, beside the peers (about 40 minutes, idle machine)
+bench: install $(PEERS)/.installed $(TORCHMD)/.installed $(FAIRCHEM)/.installed ## measure what the README reports, beside the peers (about 2 hours, idle machine)
 	$(BIN)/sciten benchmark mace --peer-python $(CURDIR)/$(PEERS)/bin/python
 	$(BIN)/python benchmarks/mace_parity.py --peer-python $(CURDIR)/$(PEERS)/bin/python
+	$(BIN)/sciten benchmark tensor-products --fairchem-python $(CURDIR)/$(FAIRCHEM)/bin/python \
+	  --torchmd-python $(CURDIR)/$(TORCHMD)/bin/python
+	$(BIN)/python benchmarks/tensornet_parity.py --peer-python $(CURDIR)/$(TORCHMD)/bin/python
 	$(BIN)/python benchmarks/datasets_memory.py
 	$(BIN)/python benchmarks/readme_table.py
 
@@ -51,8 +56,8 @@ constraints: install ## write the versions in .venv to constraints.txt
 	  $(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//'; } > constraints.txt.new
 	@mv constraints.txt.new constraints.txt
 
-clean: ## remove .venv, .venv-peers and what the tools leave behind
-	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+clean: ## remove .venv, the peers' environments and what the tools leave behind
+	rm -rf $(VENV) $(PEERS) $(TORCHMD) $(FAIRCHEM) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -65,10 +70,20 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev,xtb]'
 	@touch $@
 
-# The peers have an environment of their own: mace-torch pins e3nn==0.4.4. Where cuequivariance is installed,
+# The peers have environments of their own: mace-torch pins e3nn==0.4.4, fairchem-core pins torch. Where cuequivariance is installed,
 # mace-torch builds its models with the smaller basis of couplings.
 $(PEERS)/.installed: constraints.txt | $(BIN)/python
 	$(PYTHON) -m venv --clear $(PEERS)
 	$(PEERS)/bin/python -m pip install $$(grep '^torch==' constraints.txt) mace-torch==0.3.16 symmetrix-xl==0.1.1 \
 	  cuequivariance cuequivariance-torch safetensors
+	@touch $@
+
+$(TORCHMD)/.installed: constraints.txt | $(BIN)/python
+	$(PYTHON) -m venv --clear $(TORCHMD)
+	$(TORCHMD)/bin/python -m pip install $$(grep '^torch==' constraints.txt) torchmd-net==3.1.0 safetensors ase
+	@touch $@
+
+$(FAIRCHEM)/.installed: constraints.txt | $(BIN)/python
+	$(PYTHON) -m venv --clear $(FAIRCHEM)
+	$(FAIRCHEM)/bin/python -m pip install $$(grep '^torch==' constraints.txt) fairchem-core==2.24.0
 	@touch $@

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sciten.cli.benchmarks import tables
+from sciten.cli.benchmarks.tensor_products import report
 from sciten.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +46,35 @@ def parity(document: Document) -> str:
         f"within {largest['stress']:.0e} eV/Å³, for {len(models)} randomly initialised models of "
         f"{min(sizes):.1f} to {max(sizes):.1f} million parameters with the hyperparameters of MACE-MP-0, "
         "MPA-0, OMAT-0 and OFF23, converted by `workflows/convert_mace.py` (`benchmarks/mace_parity.py`)."
+    )
+
+
+def tensornet_parity(document: Document) -> str:
+    """Agreement with torchmd-net at full width."""
+    models = document["models"]
+
+    def largest(kind: str) -> str:
+        energy, forces = (
+            max(model[kind][key]["difference"] for model in models.values()) for key in ("energy", "forces")
+        )
+        return f"energies within {energy:.0e} eV per atom and forces within {forces:.0e} eV/Å"
+
+    sizes = [model["parameters"] / 1e6 for model in models.values()]
+    return (
+        f"**The same numbers as torchmd-net** {document['versions']['torchmd-net']}, on molecules and crystals, for "
+        f"{len(models)} randomly initialised TensorNets of {min(sizes):.1f} to {max(sizes):.1f} million parameters, "
+        f"converted by `workflows/convert_torchmdnet.py`: {largest('plain float64')} of its plain operations in "
+        f"float64, {largest('warp float32')} of its Warp kernels in float32 (`benchmarks/tensornet_parity.py`)."
+    )
+
+
+def products(document: Document) -> str:
+    """Tensor products: time by degree, beside other libraries and beside expressivity."""
+    return (
+        "**Tensor products on the CPU**: programs that compute the same on the same numbers and weights, in the same "
+        "run, interleaved; medians (`sciten benchmark tensor-products`).\n\n"
+        "![time against expressivity](benchmarks/results/tensor_products.png)\n\n"
+        + report.markdown(document).strip()
     )
 
 
@@ -102,6 +132,8 @@ REPORTED: Mapping[str, Callable[[Document], str]] = {
     "accuracy_products.json": accuracy,
     "accuracy_aspirin.json": accuracy,
     "mace_parity.json": parity,
+    "tensornet_parity.json": tensornet_parity,
+    "tensor_products.json": products,
     "datasets_memory.json": memory,
 }
 

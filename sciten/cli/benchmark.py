@@ -1,26 +1,26 @@
 """`sciten benchmark`."""
 
-import enum
 import json as json_
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from sciten.errors import ConfigError
 
-class Benchmark(enum.StrEnum):
-    """What can be measured."""
+app = typer.Typer(help="Measure speed beside other programs.", no_args_is_help=True)
 
-    MACE = "mace"
+Json = Annotated[Path | None, typer.Option(help="Where to write the results.")]
+Rounds = Annotated[int, typer.Option(min=1, help="Timed calls of each program in each case.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of each program.")]
 
 
-def benchmark(
-    name: Annotated[Benchmark, typer.Argument(help="What to measure.")],
-    json: Annotated[
-        Path | None,
-        typer.Option(help="Where to write the results."),
-    ] = None,
+@app.command()
+def mace(
+    json: Json = None,
     peer_python: Annotated[
         str | None,
         typer.Option(
@@ -34,21 +34,21 @@ def benchmark(
     symmetrix_limit: Annotated[
         float, typer.Option(min=0, help="Seconds for all its code generation; cases beyond are left out.")
     ] = 900.0,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed calls of each program in each case.")] = 11,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of each program.")] = 2,
+    rounds: Rounds = 11,
+    threads: Threads = 2,
     hidden_lmax: Annotated[
         list[int] | None, typer.Option(min=0, max=2, help="Only these L; may be given several times.")
     ] = None,
 ) -> None:
-    """Measure speed and memory, beside other programs on the same machine in the same run.
+    """Measure MACE's speed and memory, beside other programs on the same machine in the same run.
 
     Without --peer-python sciten is measured alone. A complete comparison in a checkout replaces the results
     in benchmarks/results/ unless --json names another place; other runs write only where --json says.
     """
-    from sciten.cli.benchmarks import mace, machine, tables
-    from sciten.files import write_text
+    from sciten.cli.benchmarks import mace as mace_
+    from sciten.cli.benchmarks import tables
 
-    settings = mace.Settings(
+    settings = mace_.Settings(
         peer_python=peer_python,
         symmetrix=symmetrix,
         symmetrix_limit=symmetrix_limit,
@@ -56,16 +56,106 @@ def benchmark(
         threads=threads,
         degrees=tuple(sorted(set(hidden_lmax))) if hidden_lmax else (0, 1, 2),
     )
+    _warn_of_load()
+    if peer_python is None:
+        print("no --peer-python: measuring sciten alone", file=sys.stderr)
+    document = mace_.run(settings)
+    print(tables.table(document))
+    _write(document, json, "mace_speed", complete=peer_python is not None and settings.degrees == (0, 1, 2))
+
+
+@app.command()
+def tensor_products(
+    json: Json = None,
+    fairchem_python: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SCITEN_FAIRCHEM_PYTHON",
+            help="Python of an environment with fairchem-core, for SO(2) products.",
+        ),
+    ] = None,
+    torchmd_python: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SCITEN_TORCHMD_PYTHON",
+            help="Python of an environment with torchmd-net and safetensors, for TensorNet.",
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="degrees, convolution, so2, tensornet or mace; may be given several times."),
+    ] = None,
+    degree: Annotated[
+        list[int] | None, typer.Option(min=1, max=10, help="Only these L; may be given several times.")
+    ] = None,
+    rounds: Rounds = 11,
+    threads: Threads = 2,
+    e3nn_limit: Annotated[
+        float, typer.Option(min=0, help="Seconds for a way of running e3nn to compile; left out beyond.")
+    ] = 300.0,
+    small: Annotated[bool, typer.Option(help="Tiny sizes, to try the command: no measurement.")] = False,
+) -> None:
+    """Measure tensor products: time beside other libraries, and beside what the products can express.
+
+    Peers whose Python is not given are left out. A complete comparison in a checkout replaces the results and the
+    plot in benchmarks/results/ unless --json names another place (the plot goes beside it); other runs write only
+    where --json says.
+    """
+    from sciten.cli.benchmarks import tensor_products as products
+    from sciten.cli.benchmarks.tensor_products import plot, report
+    from sciten.cli.benchmarks.tensor_products.settings import SMALL
+
+    settings = replace(
+        SMALL if small else products.Settings(),
+        only=_parts(only, products.PARTS),
+        fairchem_python=fairchem_python,
+        torchmd_python=torchmd_python,
+        e3nn_limit=e3nn_limit,
+        rounds=rounds,
+        threads=threads,
+    )
+    if degree:
+        settings = replace(settings, degrees=tuple(sorted(set(degree))))
+    _warn_of_load()
+    print(f"this takes about {settings.minutes:.0f} minutes", file=sys.stderr)
+    document = products.run(settings)
+    print(report.table(document))
+    everything = settings == replace(
+        settings, only=tuple(products.PARTS), degrees=products.Settings().degrees
+    )
+    peers = None not in (fairchem_python, torchmd_python)
+    complete = everything and peers and not small and not document["skipped"]
+    target = _write(document, json, "tensor_products", complete=complete)
+    if target is not None and "expressivity" in document:
+        plot.plot(document, target.with_suffix(".png"))
+        print(f"written: {target.with_suffix('.png')}")
+
+
+def _parts(chosen: list[str] | None, known: Mapping[str, str]) -> tuple[str, ...]:
+    unknown = [part for part in chosen or [] if part not in known]
+    if unknown:
+        raise ConfigError(
+            f"sciten benchmark tensor-products: expected --only to be one of {', '.join(known)}, got {unknown[0]!r}"
+        )
+    return tuple(part for part in known if not chosen or part in chosen)
+
+
+def _warn_of_load() -> None:
+    from sciten.cli.benchmarks import machine
+
     load = machine.load()
     if load is not None and load > machine.QUIET_LOAD:
         print(f"warning: the load average is {load}: other work disturbs these timings", file=sys.stderr)
-    if peer_python is None:
-        print("no --peer-python: measuring sciten alone", file=sys.stderr)
-    document = mace.run(settings)
-    print(tables.table(document))
+
+
+def _write(document: Mapping[str, Any], json: Path | None, name: str, *, complete: bool) -> Path | None:
+    """Write the results where they are wanted; returns where."""
+    from sciten.cli.benchmarks import machine
+    from sciten.files import write_text
+
     root = machine.checkout()
-    complete = peer_python is not None and settings.degrees == (0, 1, 2)
-    target = json or (root / "benchmarks" / "results" / f"{name}_speed.json" if root and complete else None)
+    target = json or (root / "benchmarks" / "results" / f"{name}.json" if root and complete else None)
     if target is not None:
         write_text(target, json_.dumps(document, indent=1, ensure_ascii=False) + "\n")
         print(f"written: {target}")
+    return target

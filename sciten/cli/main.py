@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import sciten
-from sciten.cli.benchmark import benchmark
+from sciten.cli.benchmark import app as benchmark_app
 from sciten.cli.data import app as data_app
 from sciten.cli.evaluate import evaluate
 from sciten.cli.md import md
@@ -23,7 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
-for verb in (train, evaluate, verify, md, relax, benchmark):
+app.add_typer(benchmark_app, name="benchmark")
+for verb in (train, evaluate, verify, md, relax):
     app.command()(verb)
 
 

@@ -225,7 +225,7 @@ def test_systems(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_scripts_for_other_pythons_import_nothing_of_sciten() -> None:
-    for name in ("serve.py", "mace_torch.py", "symmetrix_xl.py"):
+    for name in ("serve.py", "mace_torch.py", "symmetrix_xl.py", "so2_fairchem.py", "torchmd_net.py"):
         for node in ast.walk(ast.parse((SCRIPTS / name).read_text(encoding="utf-8"))):
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

@@ -144,18 +144,21 @@ def interleaved(
     workers: Sequence[Worker],
     rounds: int,
     *,
+    repeats: Mapping[str, int] | None = None,
     pause: float = _PAUSE,
     after_round: Callable[[], object] | None = None,
 ) -> dict[str, list[float]]:
     """Seconds of every worker's calls, by name.
 
-    In each round every worker is called once, one at a time, forth in one round and back in the next.
+    In each round every worker is called once, one at a time, forth in one round and back in the next; or as many
+    times in a row as `repeats` says for its name, of which the mean is taken.
     """
     seconds: dict[str, list[float]] = {worker.name: [] for worker in workers}
     for i in range(rounds):
         for worker in workers if i % 2 == 0 else workers[::-1]:
             time.sleep(pause)
-            seconds[worker.name].append(worker.ask("call")["seconds"])
+            request = {"repeats": (repeats or {}).get(worker.name, 1)}
+            seconds[worker.name].append(worker.ask("call", request)["seconds"])
         if after_round is not None:
             after_round()
     return seconds

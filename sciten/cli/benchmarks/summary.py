@@ -12,8 +12,8 @@ from sciten.cli.benchmarks.processes import WorkerError
 TOLERANCE = 1e-4
 
 
-def spread(seconds: Sequence[float], atoms: int) -> dict[str, float]:
-    """Median, quartiles and extremes of some timings, in µs per atom."""
+def spread(seconds: Sequence[float], atoms: float) -> dict[str, float]:
+    """Median, quartiles and extremes of some timings, in µs per atom (or per whatever else is counted)."""
     values = [1e6 * value / atoms for value in seconds]
     quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
     found = {
@@ -26,13 +26,15 @@ def spread(seconds: Sequence[float], atoms: int) -> dict[str, float]:
     return {name: round(value, 2) for name, value in found.items()}
 
 
-def ratios(programs: Mapping[str, Mapping[str, Any]], ours: str) -> dict[str, float]:
+def ratios(
+    programs: Mapping[str, Mapping[str, Any]], ours: str, quantity: str = "us_per_atom"
+) -> dict[str, float]:
     """How many times as long as that of `ours` the median of each other program is."""
-    unit = programs[ours]["us_per_atom"]["median"]
+    unit = programs[ours][quantity]["median"]
     return {
-        name: round(program["us_per_atom"]["median"] / unit, 2)
+        name: round(program[quantity]["median"] / unit, 2)
         for name, program in programs.items()
-        if name != ours and "us_per_atom" in program
+        if name != ours and quantity in program
     }
 
 

@@ -10,14 +10,18 @@ import ase
 import torch
 
 from sciten.cli.benchmarks.workers.serve import Job, Request, read_structures, serve
-from sciten.potentials import Prediction, load_potential
+from sciten.potentials import Potential, Prediction, load_potential
 
 
 def prepare(request: Request) -> Job:
     """Load a model and make a batch; the neighbour list is not timed."""
     start = time.perf_counter()
     model = load_potential(request["model"])
-    load_s = time.perf_counter() - start
+    return job(model, request, time.perf_counter() - start)
+
+
+def job(model: Potential, request: Request, load_s: float) -> Job:
+    """What is timed of a model that is there."""
     structures = [ase.Atoms(**structure) for structure in read_structures(request["structures"])]
     batch = model.prepare(structures)
     facts = {

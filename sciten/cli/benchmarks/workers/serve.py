@@ -1,8 +1,8 @@
 """A worker's side of the conversation: a JSON object per line in, one per line out. Standard library only.
 
-Requests are `{"do": "prepare", ...}` (what is to be timed), `{"do": "call"}` (time it once),
-`{"do": "check"}` (numbers to compare with other workers') and `{"do": "memory"}`. A failure is answered by
-`{"error": ...}`.
+Requests are `{"do": "prepare", ...}` (what is to be timed), `{"do": "call"}` (time it once, or the mean of
+`"repeats"` calls after one that is not counted), `{"do": "check"}` (numbers to compare with other workers') and
+`{"do": "memory"}`. A failure is answered by `{"error": ...}`.
 """
 
 import gc
@@ -80,10 +80,14 @@ class _Session:
         return self._job.facts
 
     def call(self, request: Request) -> dict[str, Any]:
+        repeats = request.get("repeats", 1)
         gc.collect()  # between the timings, not within one of them
+        if repeats > 1:
+            self.job.call()  # short calls are timed with warm caches and awake threads
         start = time.perf_counter()
-        self.job.call()
-        return {"seconds": time.perf_counter() - start}
+        for _ in range(repeats):
+            self.job.call()
+        return {"seconds": (time.perf_counter() - start) / repeats}
 
     def check(self, request: Request) -> dict[str, Any]:
         return self.job.check()

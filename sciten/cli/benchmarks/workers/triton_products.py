@@ -164,9 +164,13 @@ def e3nn(case: Case) -> Product:
     _only_convolution(case, "e3nn")
     from e3nn import o3
 
+    return gathered(case, o3.TensorProduct)
+
+
+def gathered(case: Case, make: Callable[..., Any]) -> Product:
+    """As `e3nn`, with any class that has the interface of its tensor product."""
     given = numbers(case)
-    irreps = [o3.Irreps(i) for i in _irreps(case)]
-    product = o3.TensorProduct(*irreps, _instructions(case), shared_weights=False, internal_weights=False)
+    product = make(*_irreps(case), _instructions(case), shared_weights=False, internal_weights=False)
     product = product.to(given["features"].device)
 
     def convolve(weights: Tensor, harmonics: Tensor, features: Tensor) -> Tensor:
