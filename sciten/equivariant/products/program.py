@@ -162,29 +162,49 @@ class _Kernel:
 
     Attributes:
         map_: arguments are the weights (where there are any) and the two inputs.
-        sources: for each input the entries and views that lie one after the other in it.
+        sources: for each input the entries and views that lie one after the other in it; None where the map reads
+            the features as they are.
         weighted: the paths whose weights are its first argument.
-        outputs: where its results go.
+        outputs: where its results go; None where the result is the product as it is.
     """
 
     map_: Multilinear
-    sources: tuple[tuple[tuple[int, View], ...], tuple[tuple[int, View], ...]]
+    sources: tuple[tuple[tuple[int, View], ...] | None, ...]
     weighted: tuple[int, ...]
-    outputs: tuple[_Output, ...]
+    outputs: tuple[_Output, ...] | None
 
     def run(
-        self, inputs: tuple[list[Tensor], list[Tensor]], weights: _Weights, executor: Executor | None
-    ) -> tuple[Tensor, ...]:
-        """For each of the outputs its rows of the result."""
+        self, features: tuple[Tensor, Tensor], blocks: "_Blocks", weights: _Weights, executor: Executor | None
+    ) -> Tensor:
         arguments = []
         if self.weighted:
             channels = [weights.of(path).flatten(len(weights.batch)) for path in self.weighted]
             arguments.append(torch.stack(channels, dim=-2))
-        for blocks, sources in zip(inputs, self.sources, strict=True):
-            read = [view(blocks[entry], weights) for entry, view in sources]
-            arguments.append(torch.cat(read, dim=1))
+        for side, sources in enumerate(self.sources):
+            if sources is None:
+                arguments.append(features[side])
+            else:
+                read = [view(blocks.of(side)[entry], weights) for entry, view in sources]
+                arguments.append(torch.cat(read, dim=1))
         (result,) = evaluate(self.map_, arguments, executor=executor)
-        return result.split([output.size for output in self.outputs], dim=1)
+        return result
+
+
+class _Blocks:
+    """The entries of both inputs, from e3nn's layout, `[batch, mul (2l + 1)]` each, to `[batch, 2l + 1, mul]` views."""
+
+    def __init__(self, features: tuple[Tensor, Tensor], irreps: tuple[Irreps, ...]) -> None:
+        self._features, self._irreps = features, irreps
+        self._found: dict[int, list[Tensor]] = {}
+
+    def of(self, side: int) -> list[Tensor]:
+        if side not in self._found:
+            parts = self._features[side].split([entry.dim for entry in self._irreps[side]], dim=1)
+            self._found[side] = [
+                part.unflatten(1, (entry.mul, entry.ir.dim)).transpose(1, 2)
+                for part, entry in zip(parts, self._irreps[side], strict=True)
+            ]
+        return self._found[side]
 
 
 @dataclass(frozen=True)
@@ -217,17 +237,21 @@ class Program:
             if path.channels and ins.path_weight != 0:
                 narrow = tuple(isinstance(view, _Summed) for view in path.views)
                 groups.setdefault((path.channels, *narrow), []).append(path)  # type: ignore[arg-type]
-        kernels = tuple(_kernel(irreps, paths, shared_weights) for paths in groups.values())
+        alone = len(groups) == 1
+        kernels = tuple(_kernel(irreps, paths, shared_weights, alone) for paths in groups.values())
         return cls(irreps, instructions, kernels)
 
     def run(self, x: Tensor, y: Tensor, flat_weights: Tensor, executor: Executor | None) -> Tensor:
         """`[batch, irreps_in1.dim]` and `[batch, irreps_in2.dim]` to `[batch, irreps_out.dim]`."""
         weights = _Weights(flat_weights, self.instructions)
-        inputs = (_blocks(x, self.irreps[0]), _blocks(y, self.irreps[1]))
+        blocks = _Blocks((x, y), self.irreps)
         found: dict[int, Tensor] = {}
         for kernel in self.kernels:
-            results = kernel.run(inputs, weights, executor)
-            for output, rows in zip(kernel.outputs, results, strict=True):
+            result = kernel.run((x, y), blocks, weights, executor)
+            if kernel.outputs is None:
+                return result
+            parts = result.split([output.size for output in kernel.outputs], dim=1)
+            for output, rows in zip(kernel.outputs, parts, strict=True):
                 block = output.read(rows, self.irreps[2][output.entry].ir.dim, weights)
                 found[output.entry] = found[output.entry] + block if output.entry in found else block
         pieces = [
@@ -237,25 +261,61 @@ class Program:
         return torch.cat(pieces, dim=1) if pieces else x.new_zeros(len(x), 0)
 
 
-def _blocks(x: Tensor, irreps: Irreps) -> list[Tensor]:
-    """From e3nn's layout, `[batch, mul (2l + 1)]` for each entry, to `[batch, 2l + 1, mul]` views."""
-    return [
-        block.unflatten(1, (entry.mul, entry.ir.dim)).transpose(1, 2)
-        for block, entry in zip(x.split([entry.dim for entry in irreps], dim=1), irreps, strict=True)
-    ]
+@dataclass(frozen=True)
+class _Side:
+    """How a kernel reads one input.
+
+    Attributes:
+        starts: first component of each entry and view.
+        operand: the argument of the map.
+        sources: as in `_Kernel`.
+    """
+
+    starts: dict[tuple[int, View], int]
+    operand: Operand
+    sources: tuple[tuple[int, View], ...] | None
 
 
-def _kernel(irreps: tuple[Irreps, Irreps, Irreps], paths: Sequence[_Path], shared_weights: bool) -> _Kernel:
-    starts: tuple[dict[tuple[int, View], int], ...] = ({}, {})
-    sizes = [0, 0]
-    for path in paths:
-        for side, entry in enumerate((path.instruction.i_in1, path.instruction.i_in2)):
-            key = (entry, path.views[side])
-            if key not in starts[side]:
-                starts[side][key] = sizes[side]
-                sizes[side] += irreps[side][entry].ir.dim
+def _side(irreps: Irreps, side: int, paths: Sequence[_Path]) -> _Side:
+    channels = paths[0].channels
+    if all(entry.mul == channels for entry in irreps) and all(path.views[side] == _Plain() for path in paths):
+        starts, size = _in_order([(i, _Plain()) for i in range(len(irreps))], irreps)
+        return _Side(starts, Operand(size, blocks=tuple(entry.ir.dim for entry in irreps)), None)
+    entries = [(path.instruction.i_in1, path.instruction.i_in2)[side] for path in paths]
+    read = [(entry, path.views[side]) for entry, path in zip(entries, paths, strict=True)]
+    starts, size = _in_order(list(dict.fromkeys(read)), irreps)
+    narrow = isinstance(paths[0].views[side], _Summed)
+    return _Side(starts, Operand(size, channels=not narrow), tuple(starts))
+
+
+def _in_order(sources: Sequence[tuple[int, View]], irreps: Irreps) -> tuple[dict[tuple[int, View], int], int]:
+    """Where each source starts if they lie one after the other, and their length."""
+    starts, size = {}, 0
+    for source in sources:
+        starts[source] = size
+        size += irreps[source[0]].ir.dim
+    return starts, size
+
+
+def _result(
+    irreps_out: Irreps, paths: Sequence[_Path], alone: bool
+) -> tuple[Operand, tuple[_Output, ...], bool]:
+    """The result of a kernel, what it holds for the entries of the output, and whether it is the product as it is."""
+    outputs, size = _outputs(irreps_out, paths)
+    channels = {entry.mul for entry in irreps_out}
+    if not (alone and channels == {paths[0].channels} and all(path.after == "keep" for path in paths)):
+        return Operand(size), outputs, False
+    starts, size = _in_order([(i, _Plain()) for i in range(len(irreps_out))], irreps_out)
+    placed = tuple(replace(output, start=starts[output.entry, _Plain()]) for output in outputs)
+    return Operand(size, blocks=tuple(entry.ir.dim for entry in irreps_out)), placed, True
+
+
+def _kernel(
+    irreps: tuple[Irreps, Irreps, Irreps], paths: Sequence[_Path], shared_weights: bool, alone: bool
+) -> _Kernel:
+    left, right = (_side(irreps[side], side, paths) for side in (0, 1))
     weighted = tuple(path.position for path in paths if path.weighted)
-    outputs, size = _outputs(irreps[2], paths)
+    result, outputs, whole = _result(irreps[2], paths, alone)
     first = 1 if weighted else 0
     terms = []
     for output in outputs:
@@ -263,7 +323,7 @@ def _kernel(irreps: tuple[Irreps, Irreps, Irreps], paths: Sequence[_Path], share
             ins = path.instruction
             entries = (irreps[0][ins.i_in1], irreps[1][ins.i_in2], irreps[2][ins.i_out])
             coupling = ins.path_weight * wigner_3j(*(entry.ir.l for entry in entries))
-            x0, y0 = starts[0][ins.i_in1, path.views[0]], starts[1][ins.i_in2, path.views[1]]
+            x0, y0 = left.starts[ins.i_in1, path.views[0]], right.starts[ins.i_in2, path.views[1]]
             weight = ((0, weighted.index(path.position)),) if path.weighted else ()
             slots, slot = (1, 0) if path.after == "keep" else (len(output.paths), slot)
             terms += [
@@ -274,11 +334,9 @@ def _kernel(irreps: tuple[Irreps, Irreps, Irreps], paths: Sequence[_Path], share
                 )
                 for i, j, k in zip(*coupling.nonzero(), strict=True)
             ]
-    arguments = [Operand(n, channels=not isinstance(paths[0].views[s], _Summed)) for s, n in enumerate(sizes)]
-    if weighted:
-        arguments.insert(0, Operand(len(weighted), shared=shared_weights))
-    map_ = Multilinear(tuple(arguments), (Operand(size),), tuple(terms))
-    return _Kernel(map_, (tuple(starts[0]), tuple(starts[1])), weighted, outputs)
+    weights = (Operand(len(weighted), shared=shared_weights),) if weighted else ()
+    map_ = Multilinear((*weights, left.operand, right.operand), (result,), tuple(terms))
+    return _Kernel(map_, (left.sources, right.sources), weighted, None if whole else outputs)
 
 
 def _outputs(irreps_out: Irreps, paths: Sequence[_Path]) -> tuple[tuple[_Output, ...], int]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sciten.tensor.multilinear import looped
-from sciten.tensor.multilinear.description import Multilinear
+from sciten.tensor.multilinear.description import Multilinear, Operand
 from sciten.tensor.multilinear.factoring import Body, best_split
 
 
@@ -18,6 +18,10 @@ class _Body(Body):
     """Statements of C++: `V` is a register of channels, `T` a number."""
 
     channels: int = field(kw_only=True)
+    width: int = field(kw_only=True)
+    blocked: set[int] = field(
+        kw_only=True
+    )  # arguments that the loop has in local memory, component by component
 
     def constant(self, kind: str, name: str, value: str) -> str:
         return f"const {kind} {name} = {value};"
@@ -34,6 +38,9 @@ class _Body(Body):
     def load(self, name: str) -> None:
         if name[0] == "x":
             argument, component = name[1:].split("_")
+            if int(argument) in self.blocked:
+                self.lines.append(f"const V {name} = load(l{argument} + {int(component) * self.width});")
+                return
             self.lines.append(f"const V {name} = load(a{argument} + {int(component) * self.channels} + c);")
 
 
@@ -70,7 +77,8 @@ class Kernel:
 
     def source(self) -> str:
         """The C++ source of the kernel."""
-        body = _Body(channels=self.channels)
+        blocked = {a for a, operand in enumerate(self.map_.arguments) if operand.blocks is not None}
+        body = _Body(channels=self.channels, width=self.width, blocked=blocked)
         before: list[str] = []
         after: list[str] = []
         scalar_stores: list[str] = []
@@ -78,7 +86,8 @@ class Kernel:
         unroll = 1
         if looped.serves(self.map_, self.results):
             unroll = next(u for u in (4, 2, 1) if self.channels // self.width % u == 0)
-            code = looped.code(self.map_, self.results, self.channels, scattered=self.scattered)
+            block = unroll * self.width
+            code = looped.code(self.map_, self.results, self.channels, block, scattered=self.scattered)
             constants, before, body.lines, after = code.constants, code.before, code.loop, code.after
         else:
             for result in self.results:
@@ -97,7 +106,7 @@ class Kernel:
             outputs="\n      ".join(self._output(i, r) for i, r in enumerate(self.results)),
             scalars="\n      ".join(body.scalar_lines + scalar_stores),
             before="\n      ".join(before),
-            loop=self._loop(body.lines),
+            loop=self._loop(body.lines, used),
             after="\n      ".join(after + self._consume()),
             constants="\n".join(constants),
             interpolation=_INTERPOLATION.format(size=self._table_row()) if self.interpolated else "",
@@ -122,19 +131,45 @@ class Kernel:
             f"r{self.consumed});"
         ]
 
-    def _loop(self, lines: list[str]) -> str:
+    def _loop(self, lines: list[str], arguments: Sequence[int]) -> str:
         if not lines:
             return ""
-        inside = "\n        ".join(lines)
+        unpack = [
+            line
+            for a in arguments
+            for line in self._moves(self.map_.arguments[a], f"l{a}", f"a{a}", "{local} = {outside};")
+        ]
+        pack: list[str] = []
+        for r in self.results:
+            operand = self.map_.results[r]
+            if operand.blocks is not None:
+                unpack.append(f"T o{r}[{operand.components} * U * W] = {{}};")
+                assign = "+=" if self.scattered else "="
+                pack += self._moves(operand, f"o{r}", f"r{r}", f"{{outside}} {assign} {{local}};")[1:]
+        inside = "\n        ".join([*unpack, *lines, *pack])
         return f"for (long c = 0; c < {self.channels}; c += U * W) {{\n        {inside}\n      }}"
 
+    def _moves(self, operand: Operand, local: str, outside: str, statement: str) -> list[str]:
+        """Between a row with blocks and local memory that holds U * W channels of each component side by side."""
+        if operand.blocks is None:
+            return []
+        lines = [f"T {local}[{operand.components} * U * W];"]
+        start = 0
+        for length in operand.blocks:
+            move = statement.format(
+                local=f"{local}[({start} + m) * (U * W) + u]",
+                outside=f"{outside}[{start * self.channels} + (c + u) * {length} + m]",
+            )
+            lines.append(f"for (int u = 0; u < U * W; ++u) for (int m = 0; m < {length}; ++m) {move}")
+            start += length
+        return lines
+
     def _row_size(self, result: int) -> int:
-        operand = self.map_.results[result]
-        return operand.components * (self.channels if operand.channels else 1)
+        return self.map_.results[result].row_size(self.channels)
 
     def _pointer(self, argument: int) -> str:
         operand = self.map_.arguments[argument]
-        size = operand.components * (self.channels if operand.channels else 1)
+        size = operand.row_size(self.channels)
         if argument == 0 and self.interpolated:
             return f"T a0[{size}]; interpolate(arguments[0], last_knot, arguments[{len(self.map_.arguments)}][b], a0);"
         row = "0" if operand.shared else f"rows[{argument}][b]" if operand.index is not None else "b"
@@ -155,6 +190,9 @@ class Kernel:
             total = None
             if k in vector:
                 total = body.split_sum(vector[k], inner)
+            if self.map_.results[result].blocks is not None:
+                body.lines.append(f"store(o{result} + {k * self.width}, {total});")
+                continue
             if has_channels:
                 store = f"load(r{result} + {k * self.channels} + c) + {total}" if self.scattered else total
                 body.lines.append(f"store(r{result} + {k * self.channels} + c, {store});")

@@ -139,7 +139,7 @@ class _Run:
         like = self.arguments[0]
         if result == self.consumed:
             return like.new_empty(rows, 1)
-        shape = [rows, operand.components, *([self.channels] if operand.channels else [])]
+        shape = [rows, *operand.row_shape(self.channels)]
         added = operand.shared or operand.index is not None
         return like.new_zeros(shape) if added or not complete(self.map_, result) else like.new_empty(shape)
 

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sciten.errors import ConfigError
 
@@ -25,12 +25,34 @@ class Operand:
         index: name of the index that an argument is gathered through or a result is added through; None where
             the rows are the batch itself.
         shared: whether the row axis is absent; a shared result is summed over the batch.
+        blocks: lengths of blocks of components that lie `[channels, length]` one after the other on a single axis,
+            e3nn's layout, so that the shape is `[rows, components * channels]`; None for `[components, channels]`.
+
+    Raises:
+        ConfigError: blocks that do not add up to the components, or without channels.
     """
 
     components: int
     channels: bool = True
     index: str | None = None
     shared: bool = False
+    blocks: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.blocks is not None and (sum(self.blocks) != self.components or not self.channels):
+            raise ConfigError(
+                f"Operand: expected blocks that add up to {self.components} components with channels, got {self.blocks}"
+            )
+
+    def row_size(self, channels: int) -> int:
+        """Numbers in one row."""
+        return self.components * (channels if self.channels else 1)
+
+    def row_shape(self, channels: int) -> tuple[int, ...]:
+        """Shape of one row."""
+        if self.blocks is not None:
+            return (self.components * channels,)
+        return (self.components, channels) if self.channels else (self.components,)
 
 
 class Term(NamedTuple):
@@ -94,8 +116,7 @@ class Multilinear:
     @cached_property
     def _text(self) -> str:
         document = [
-            [[o.components, o.channels, o.index, o.shared] for o in self.arguments],
-            [[o.components, o.channels, o.index, o.shared] for o in self.results],
+            *([[*vars(o).values()] for o in operands] for operands in (self.arguments, self.results)),
             self.terms,
         ]
         return base64.b64encode(zlib.compress(json.dumps(document).encode(), 6)).decode()
@@ -106,8 +127,8 @@ class Multilinear:
         """The map that `to_text` wrote."""
         arguments, results, terms = json.loads(zlib.decompress(base64.b64decode(text)))
         return Multilinear(
-            tuple(Operand(*o) for o in arguments),
-            tuple(Operand(*o) for o in results),
+            tuple(map(_operand, arguments)),
+            tuple(map(_operand, results)),
             tuple(Term(c, tuple((a, i) for a, i in factors), (r, k)) for c, factors, (r, k) in terms),
         )
 
@@ -142,8 +163,13 @@ class Multilinear:
         total = 0
         for operand in (*self.arguments, *self.results):
             rows = 1 if operand.shared else batch
-            total += rows * operand.components * (channels if operand.channels else 1)
+            total += rows * operand.row_size(channels)
         return total * itemsize
+
+
+def _operand(fields: Sequence[Any]) -> Operand:
+    components, channels, index, shared, blocks = fields
+    return Operand(components, channels, index, shared, None if blocks is None else tuple(blocks))
 
 
 def _canonical(terms: Sequence[Term]) -> tuple[Term, ...]:

@@ -95,18 +95,33 @@ class Code:
     after: list[str]
 
 
-def code(map_: Multilinear, results: Sequence[int], channels: int, *, scattered: bool) -> Code:
-    """The code of these results. Pointers `a<argument>` and `r<result>` are there; `c` is the first channel."""
+def code(map_: Multilinear, results: Sequence[int], channels: int, block: int, *, scattered: bool) -> Code:
+    """The code of these results.
+
+    Pointers `a<argument>` and `r<result>` are there; `c` is the first of `block` channels. Where operands have blocks,
+    `l<argument>` and `o<result>` hold these channels, component by component.
+    """
     made = Code([], [], [], [])
     for result in results:
         written = False
         for section in sections(map_, result):
-            _emit(made, section, f"{result}_{len(made.constants)}", map_, channels, scattered or written)
+            name = f"{result}_{len(made.constants)}"
+            _emit(made, section, name, map_, channels, block, scattered or written)
             written = True
     return made
 
 
-def _emit(made: Code, section: Section, name: str, map_: Multilinear, channels: int, add: bool) -> None:
+def _place(map_: Multilinear, argument: int) -> str:
+    return f"a{argument} + c" if map_.arguments[argument].blocks is None else f"l{argument}"
+
+
+def _stride(map_: Multilinear, argument: int | None, channels: int, block: int) -> int:
+    return channels if argument is None or map_.arguments[argument].blocks is None else block
+
+
+def _emit(
+    made: Code, section: Section, name: str, map_: Multilinear, channels: int, block: int, add: bool
+) -> None:
     groups: list[tuple[int, int]] = []  # (target, outer component)
     ends: list[int] = []
     for position, entry in enumerate(section.entries):
@@ -118,22 +133,28 @@ def _emit(made: Code, section: Section, name: str, map_: Multilinear, channels: 
     last_group = {target: g + 1 for g, (target, _) in enumerate(groups)}
     integers = {
         f"term_end{name}": ends,
-        f"outer{name}": [o * channels for _, o in groups],
+        f"outer{name}": [o * _stride(map_, section.outer, channels, block) for _, o in groups],
         f"group_end{name}": [last_group[t] for t in targets],
         f"target{name}": targets,
         **{
-            f"inner{name}_{position}": [e.inner[position] * channels for e in section.entries]
-            for position in range(len(section.inner))
+            f"inner{name}_{position}": [
+                e.inner[position] * _stride(map_, argument, channels, block) for e in section.entries
+            ]
+            for position, argument in enumerate(section.inner)
         },
     }
     made.constants += [_array("int", key, values) for key, values in integers.items()]
     made.constants.append(_array("T", f"factor{name}", [repr(e.coefficient) for e in section.entries]))
     factor = _scalars(made, section, name)
     inner = " * ".join(
-        f"load(a{argument} + inner{name}_{position}[t] + c + u * W)"
+        f"load({_place(map_, argument)} + inner{name}_{position}[t] + u * W)"
         for position, argument in enumerate(section.inner)
     )
-    outer = f" * load(a{section.outer} + outer{name}[g] + c + u * W)" if section.outer is not None else ""
+    outer = (
+        f" * load({_place(map_, section.outer)} + outer{name}[g] + u * W)"
+        if section.outer is not None
+        else ""
+    )
     store = _store(made, section, name, map_, channels, add, len(targets))
     each = "for (int u = 0; u < U; ++u)"
     made.loop.append(
@@ -170,6 +191,9 @@ def _scalars(made: Code, section: Section, name: str) -> str:
 def _store(
     made: Code, section: Section, name: str, map_: Multilinear, channels: int, add: bool, n_targets: int
 ) -> str:
+    if map_.results[section.result].blocks is not None:
+        place = f"o{section.result} + target{name}[n] * (U * W) + u * W"
+        return f"store({place}, load({place}) + total[u]);"
     if map_.results[section.result].channels:
         place = f"r{section.result} + target{name}[n] * {channels} + c + u * W"
         return f"store({place}, load({place}) + total[u]);" if add else f"store({place}, total[u]);"

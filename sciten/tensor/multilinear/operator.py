@@ -98,8 +98,7 @@ def _(
     results = []
     for operand in map_.results:
         row = () if operand.shared else (batch if operand.index is None else indices[operand.index].size,)
-        shape = (*row, operand.components, *((channels,) if operand.channels else ()))
-        results.append(arguments[0].new_empty(shape))
+        results.append(arguments[0].new_empty((*row, *operand.row_shape(channels))))
     return results
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sciten.tensor.multilinear.description import Multilinear, Term
 from sciten.tensor.multilinear.index import Index
+from sciten.tensor.multilinear.layouts import has_blocks, through_components
 
 
 class Reference:
@@ -22,6 +23,8 @@ class Reference:
         channels: int,
     ) -> tuple[Tensor, ...]:
         """Results of the map; shapes as its operands say. Differentiable by torch."""
+        if has_blocks(map_):
+            return through_components(lambda m, a: self.run(m, a, indices, batch, channels), map_, arguments)
         like = arguments[0]
         gathered = [_gather(map_, i, argument, indices) for i, argument in enumerate(arguments)]
         groups: dict[tuple[int, tuple[int, ...]], list[Term]] = defaultdict(list)

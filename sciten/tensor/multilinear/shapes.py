@@ -33,11 +33,10 @@ def sizes(map_: Multilinear, arguments: Sequence[Tensor], indices: Mapping[str, 
             if operand.index is None and batch is None and argument.ndim:
                 batch = argument.shape[0]
             expected.append(batch if operand.index is None else indices[operand.index].size)
-        expected.append(operand.components)
-        if operand.channels:
-            if channels is None and argument.ndim:
-                channels = argument.shape[-1]
-            expected.append(channels)
+        if operand.channels and channels is None and argument.ndim:
+            last = argument.shape[-1]
+            channels = last if operand.blocks is None else last // max(operand.components, 1)
+        expected += operand.row_shape(channels or 0)
         kind = (arguments[0].dtype, device)
         if list(argument.shape) != expected or (argument.dtype, argument.device) != kind:
             raise ConfigError(

@@ -22,6 +22,7 @@ from sciten.tensor.multilinear.compiler import cache_folder
 from sciten.tensor.multilinear.cpu import by_destination, complete
 from sciten.tensor.multilinear.description import Multilinear, Operand, Term
 from sciten.tensor.multilinear.index import Index
+from sciten.tensor.multilinear.layouts import has_blocks, through_components
 from sciten.tensor.multilinear.triton_codegen import TritonKernel
 
 #: Types in memory, and the type of sums and products.
@@ -113,6 +114,8 @@ class Triton:
             ConfigError: the device or dtype is none that this executor serves.
         """
         _require_supported(arguments[0])
+        if has_blocks(map_):
+            return through_components(lambda m, a: self.run(m, a, indices, batch, channels), map_, arguments)
         return _Run(self, map_, [a.contiguous() for a in arguments], indices, batch, channels).results()
 
 
