@@ -149,7 +149,7 @@ class _Output:
         block = result[:, self.start : self.start + dim * slots]
         if after == "keep":
             return block
-        block = block.reshape(len(block), dim, slots * block.shape[-1])
+        block = block.reshape(block.shape[0], dim, slots * block.shape[-1])
         if after == "sum":
             return block.sum(-1, keepdim=True)
         matrices = [weights.of(p.position) for p in self.paths]
@@ -231,10 +231,10 @@ class Program:
                 block = output.read(result, self.irreps[2][output.entry].ir.dim, weights)
                 found[output.entry] = found[output.entry] + block if output.entry in found else block
         pieces = [
-            found[i].transpose(1, 2).flatten(1) if i in found else x.new_zeros(len(x), entry.dim)
+            found[i].transpose(1, 2).flatten(1) if i in found else x.new_zeros(x.shape[0], entry.dim)
             for i, entry in enumerate(self.irreps[2])
         ]
-        return torch.cat(pieces, dim=1) if pieces else x.new_zeros(len(x), 0)
+        return torch.cat(pieces, dim=1) if pieces else x.new_zeros(x.shape[0], 0)
 
 
 def _blocks(x: Tensor, irreps: Irreps) -> list[Tensor]:

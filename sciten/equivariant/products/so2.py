@@ -199,7 +199,7 @@ class SO2Product(nn.Module):
     def _mix(self, m: int, block: Tensor, matrix: Tensor) -> Tensor:
         rows = block.numel() // len(matrix)
         mixed = block.view(rows, len(matrix)) @ matrix
-        return mixed.view(len(block), block_size(self.lmax_out, m), self.channels_out)
+        return mixed.view(block.shape[0], block_size(self.lmax_out, m), self.channels_out)
 
     def _matrix(self, m: int) -> Tensor:
         """A real matrix; with an imaginary part it takes the pair (+m, -m) to the pair."""
@@ -232,7 +232,7 @@ class SO2Product(nn.Module):
         weight, why = self._weight(0), f"lmax_in={self.lmax_in}, mmax={self.mmax}"
         components = (self.lmax_in + 1) ** 2
         _check_tensor("features", features, [None, components, self.channels_in], weight, why)
-        edges = len(features)
+        edges = features.shape[0]
         if isinstance(vectors, Tensor):
             _check_tensor("vectors", vectors, [edges, 3], weight, why)
         else:

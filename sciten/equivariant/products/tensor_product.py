@@ -120,9 +120,9 @@ class TensorProduct(nn.Module):
             raise ConfigError(
                 f"{name}: expected leading axes that can be broadcast, got shapes {shapes}"
             ) from error
-        x, y = (t.expand(*batch, t.shape[-1]).reshape(batch.numel(), t.shape[-1]) for t in (x, y))
+        x, y = (t.expand(*batch, t.shape[-1]).reshape(prod(batch), t.shape[-1]) for t in (x, y))
         if not self.shared_weights:
-            weights = weights.expand(*batch, self.weight_numel).reshape(batch.numel(), self.weight_numel)
+            weights = weights.expand(*batch, self.weight_numel).reshape(prod(batch), self.weight_numel)
         result = self._program.run(x, y, weights, self.executor)
         return result.reshape(*batch, self.irreps_out.dim)
 
