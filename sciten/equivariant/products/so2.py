@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sciten.equivariant.edge_frames import EdgeFrames
+from sciten.equivariant.products.so2_bilinear import SO2Bilinear
 from sciten.equivariant.products.so2_convolution import convolution_to_so2
 from sciten.equivariant.products.so2_frames import block_size, into_frames, out_of_frames, radial_size
 from sciten.equivariant.wigner import LMAX
@@ -127,6 +128,16 @@ class SO2Product(nn.Module):
             for m in range(product.mmax + 1):
                 product._weight(m).copy_(blocks[m] / product._factor(m))
         return product
+
+    @property
+    def unit_variance(self) -> bool:
+        """Whether messages have unit variance, each of its degrees over all its components: where no order is left out,
+        or `rescale` makes up for it."""
+        return self.rescale or self.mmax >= self.lmax_out
+
+    def as_bilinear(self) -> SO2Bilinear:
+        """This product as a map of features and harmonics of the edge, for `expressivity` and `interactability`."""
+        return SO2Bilinear(self)
 
     @property
     def radial_numel(self) -> int:
