@@ -241,7 +241,7 @@ def _slopes(
 def _block_directions(
     subject: Subject, arguments: Sequence[Tensor], seed: int
 ) -> list[tuple[str, int, Tensor]]:
-    directions = []
+    directions: list[tuple[str, int, Tensor]] = []
     for place, (argument, value) in enumerate(zip(subject.arguments, arguments, strict=True)):
         for where, part in argument.blocks():
             direction = torch.zeros_like(value)

@@ -4,7 +4,7 @@ Written apart from the fast ways: `TensorProduct` path by path from its instruct
 products of signals from their closed `path_factor`, and any other product from what it gives for basis vectors.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from math import sqrt
 from typing import Any
@@ -55,8 +55,8 @@ def reference_of(product: Any) -> Function:
     return _of_basis_vectors(_with_reference_executor(product))
 
 
-def _coupling(l1: int, l2: int, l3: int, like: Tensor) -> Tensor:
-    return torch.tensor(wigner_3j(l1, l2, l3)).to(like)
+def _coupling(degrees: Sequence[int], like: Tensor) -> Tensor:
+    return torch.tensor(wigner_3j(*degrees)).to(like)
 
 
 def _blocks(x: Tensor, irreps: Irreps) -> list[Tensor]:
@@ -76,7 +76,7 @@ def _of_instructions(product: TensorProduct) -> Function:
         for ins in product.instructions:
             a, b = first[ins.i_in1], second[ins.i_in2]
             ls = [i[n].ir.l for i, n in zip(_irreps(product), ins[:3], strict=True)]
-            pairs = torch.einsum("zui,zvj,ijk->zuvk", a, b, ins.path_weight * _coupling(*ls, x))
+            pairs = torch.einsum("zui,zvj,ijk->zuvk", a, b, ins.path_weight * _coupling(ls, x))
             if "<" in ins.connection_mode:
                 u, v = torch.triu_indices(pairs.shape[1], pairs.shape[2], 1)
                 pairs = pairs[:, u, v]
@@ -106,7 +106,7 @@ def _of_paths(product: ClebschGordanProduct) -> Function:
         out = [x.new_zeros(len(x), entry.mul, entry.ir.dim) for entry in product.irreps_out]
         for p, (i, j, k) in enumerate(product.paths):
             irs = [irreps[n].ir for irreps, n in zip(product.irreps, (i, j, k), strict=True)]
-            coupling = sqrt(irs[2].dim / into[k]) * _coupling(irs[0].l, irs[1].l, irs[2].l, x)
+            coupling = sqrt(irs[2].dim / into[k]) * _coupling([ir.l for ir in irs], x)
             result = torch.einsum("zci,zcj,ijk->zck", first[i], second[j], coupling)
             if weight is not None:
                 result = result * weight.view(-1, product.channels, 1)[p]
@@ -137,7 +137,7 @@ def _of_path_factors(product: Any) -> Function:
         for i, j, k in allowed:
             ls = [side[n].ir.l for side, n in zip(sides, (i, j, k), strict=True)]
             a, b = blocks[0][i], blocks[1][j]
-            result = torch.einsum("zci,zcj,ijk->zck", a, b, product.path_factor(*ls) * _coupling(*ls, x))
+            result = torch.einsum("zci,zcj,ijk->zck", a, b, product.path_factor(*ls) * _coupling(ls, x))
             if scales is not None:
                 result = result * scales[0][i] * scales[1][j] * scales[2][k]
             out[k] = out[k] + result
