@@ -95,7 +95,8 @@ def check_finite_differences(
             for _, part in argument.blocks()
         ]
         names = [where for argument in subject.arguments for where, _ in argument.blocks()]
-        largest = max(abs(difference) for _, difference in slopes) or 1.0
+        # A product that vanishes is left with rounding errors.
+        largest = max(1e-6, *(abs(difference) for _, difference in slopes))
         for where, (slope, difference) in zip(names, slopes, strict=True):
             deviates = abs(slope - difference) / largest
             worst = max(worst, deviates)

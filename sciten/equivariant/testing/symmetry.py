@@ -59,7 +59,7 @@ def check_equivariance(
 
 
 def check_variance(
-    product: object, *, tolerance: float = 0.15, samples: int = 4000, draws: int = 12, seed: int = 0
+    product: object, *, tolerance: float = 0.15, samples: int = 1000, draws: int = 60, seed: int = 0
 ) -> float:
     """Independent inputs of unit variance, and weights of unit variance, give every irrep unit variance on average.
 
