@@ -228,7 +228,11 @@ def test_plain_executor() -> None:
     assert check_executor(PLAIN) == 0.0
 
 
-SMALL = ("a convolution between atoms", "a map of every kind of operand", "a product of many terms")
+SMALL = (
+    "a convolution between atoms",
+    "a map of every kind of operand",
+    "many terms that reach unlike components",
+)
 
 
 @pytest.mark.skipif(not cpu.available(), reason="no C++ compiler")
@@ -254,10 +258,14 @@ def test_every_degree_of_the_others(name: str, degree: int) -> None:
 @pytest.mark.parametrize("lmax", range(LMAX + 1))
 @pytest.mark.parametrize("name", [*CORE, "uvu", "gaunt", "so2, parity"])
 def test_all_degrees_together(name: str, lmax: int) -> None:
-    """On the executor that is chosen by default."""
+    """On the executor that is chosen by default; a third derivative of all paths up to degree 6 has too many terms."""
     product = ALL[name](tuple(range(lmax + 1)), None)
-    check_numbers(product)
+    orders = 3 if lmax < 4 else 2
+    check_equivariance(product)
+    check_derivatives(product, orders=orders)
     check_derivatives(product, orders=2, dtype=torch.float32)
+    check_finite_differences(product, orders=orders - 1)
+    check_hessian_symmetry(product)
 
 
 @pytest.mark.slow
@@ -267,7 +275,7 @@ def test_everything_at_low_degrees(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", rank_triples())
+@pytest.mark.parametrize("ranks", list(rank_triples()))
 def test_all_cartesian_products(ranks: tuple[int, int, int]) -> None:
     check_product(CartesianProduct(*ranks), recording=sum(ranks) < 7).raise_if_failed()
 

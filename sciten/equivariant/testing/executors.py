@@ -13,6 +13,7 @@ from sciten.equivariant.products.channelwise import convolution_map
 from sciten.equivariant.products.symmetric import contraction_map
 from sciten.equivariant.testing.derivatives import all_orders
 from sciten.equivariant.testing.errors import ORDINALS, TOLERANCES, ConformanceError, deviation
+from sciten.equivariant.testing.memory import poisoned_memory
 from sciten.tensor.multilinear import Executor, Index, Multilinear, Operand, Term, evaluate
 from sciten.tensor.multilinear.reference import Reference
 
@@ -84,6 +85,7 @@ def executor_cases(*, large: bool = True) -> tuple[ExecutorCase, ...]:
     if large:
         cases += [
             ExecutorCase("a thousand channels", product_map(1, shared=False), 2, 1000),
+            ExecutorCase("many terms that reach unlike components", uneven_map(), 5, 6, orders=1),
             ExecutorCase("a product of many terms", product_map(4, shared=True), 5, 16, orders=2),
         ]
     return tuple(cases)
@@ -120,7 +122,8 @@ def check_executor(
     for case in executor_cases() if cases is None else cases:
         arguments, indices = case.draw(seed, dtype, device)
         _check_traces(case, executor, arguments, indices)
-        found = _orders(case, executor, arguments, indices, seed)
+        with poisoned_memory():
+            found = _orders(case, executor, arguments, indices, seed)
         there = {name: Index(index.rows.cpu(), index.size) for name, index in indices.items()}
         expected = _orders(case, Reference(), [a.cpu().double() for a in arguments], there, seed)
         for order, where, deviates in _deviations(found, expected):
@@ -170,6 +173,22 @@ def mixed_map() -> Multilinear:
         Term(0.7, ((1, 2), (1, 2), (1, 3)), (3, 1)),
     ]
     return Multilinear(arguments, results, tuple(convolution + others))
+
+
+def uneven_map() -> Multilinear:
+    """Many terms of four kinds, each of which reaches some components of the results and not others."""
+    arguments = (Operand(16), Operand(16), Operand(4), Operand(3, channels=False))
+    kinds = (((0, 1), range(8)), ((0, 1, 2), range(4, 12)), ((1,), range(2, 16)), ((0, 2, 3), range(13, 16)))
+    terms = [
+        Term(
+            1 / (1 + n % 7) - 0.4,
+            tuple((a, (n * (3 + 2 * a) + n // 16) % arguments[a].components) for a in factors),
+            (n % 2, targets[n // 2 % len(targets)]),
+        )
+        for factors, targets in kinds
+        for n in range(1600)
+    ]
+    return Multilinear(arguments, (Operand(16), Operand(16, channels=False)), tuple(terms))
 
 
 def _orders(
