@@ -14,6 +14,7 @@ from torch import Tensor
 from sciten.equivariant.wigner import wigner_matrices
 from sciten.errors import ConfigError
 from sciten.tensor.multilinear import Executor
+from sciten.tensor.tracing import is_traced
 
 
 def align_to_y(vectors: Tensor, *, owner: str = "align_to_y") -> Tensor:
@@ -106,7 +107,7 @@ def _check(vectors: Tensor, owner: str) -> None:
         raise ConfigError(f"{owner}: expected vectors of shape [..., 3], got {list(vectors.shape)}")
     if vectors.dtype not in (torch.float32, torch.float64):
         raise ConfigError(f"{owner}: expected vectors in float32 or float64, got {vectors.dtype}")
-    if torch.compiler.is_compiling():
+    if is_traced(vectors):
         return
     largest = vectors.detach().abs().amax(-1)
     bad = ~(torch.isfinite(largest) & (largest > 0))

@@ -1,6 +1,6 @@
 """What a tensor product can and cannot express (Xie et al., The Price of Freedom, arXiv 2506.13523)."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,7 +17,12 @@ class BilinearProduct(Protocol):
     """Any equivariant bilinear product: `product(x, y)`, or `product(x, y, weight)` with `weight_numel` weights.
 
     It has `irreps_in1`, `irreps_in2` and `irreps_out`, anything that `Irreps` reads. One whose features are not laid
-    out by irreps (`CartesianProduct`) has a method `as_irreps(x, y)` beside it, on features that are.
+    out by irreps (`CartesianProduct`) has a method `as_irreps(x, y)` beside it, on features that are. One that is not
+    called like this at all (`SO2Product`) has a method `as_bilinear()`, which gives a product that is.
+
+    Optional attributes: `conserves_parity`, whether it commutes with inversion (else with rotations alone; true where
+    it is missing), and `unit_variance`, whether independent inputs of unit variance, and weights of unit variance, give
+    outputs of unit variance (false where it is missing). `sciten.equivariant.testing` holds products to both.
     """
 
     def __call__(self, x: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -39,6 +44,7 @@ def expressivity(product: BilinearProduct, *, seed: int = 0) -> int:
     Raises:
         ConfigError: the product does not say its irreps, or is not equivariant.
     """
+    product = _bilinear(product)
     irreps = _irreps(product)
     generator = torch.Generator().manual_seed(seed)
     weight = _random_weight(product, generator)
@@ -71,12 +77,20 @@ def interactability(product: BilinearProduct, *, seed: int = 0) -> frozenset[tup
     Raises:
         ConfigError: the product does not say its irreps, or is not equivariant.
     """
+    product = _bilinear(product)
     first, second, out = (_copies(side) for side in _irreps(product))
     generator = torch.Generator().manual_seed(seed)
     coefficients = _path_coefficients(product, _random_weight(product, generator)).abs()
     smallest = _TOLERANCE * float(coefficients.max()) if coefficients.numel() else 0.0
     places = (coefficients > smallest).nonzero().tolist()
     return frozenset((first[a].l, second[b].l, out[c].l) for a, b, c in places)
+
+
+def _bilinear(product: Any) -> BilinearProduct:
+    """The product itself, or what it says it is as a bilinear one."""
+    as_bilinear = getattr(product, "as_bilinear", None)
+    bilinear: BilinearProduct = product if as_bilinear is None else as_bilinear()
+    return bilinear
 
 
 def _irreps(product: BilinearProduct) -> tuple[Irreps, Irreps, Irreps]:

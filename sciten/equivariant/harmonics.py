@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sciten.equivariant.clebsch_gordan import wigner_3j
 from sciten.tensor.multilinear import Executor, Multilinear, Operand, Term, evaluate
+from sciten.tensor.tracing import constant
 
 _Polynomial = dict[tuple[int, int, int], float]  # powers of x, y, z -> coefficient
 
@@ -33,6 +34,7 @@ def spherical_harmonics(lmax: int, unit_vectors: Tensor, *, executor: Executor |
 
 
 @cache
+@constant
 def harmonics_map(lmax: int) -> Multilinear:
     """The degrees 1..lmax as a polynomial map from `[batch, 3]` to `[batch, (lmax + 1)**2 - 1]`."""
     terms = []
@@ -43,7 +45,7 @@ def harmonics_map(lmax: int) -> Multilinear:
                 terms.append(Term(coefficient, factors, (0, l * l - 1 + m)))
     return Multilinear(
         (Operand(3, channels=False),), (Operand((lmax + 1) ** 2 - 1, channels=False),), tuple(terms)
-    )
+    ).ready_to_record()
 
 
 @cache

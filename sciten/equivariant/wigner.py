@@ -17,6 +17,7 @@ from sciten.equivariant.clebsch_gordan import wigner_3j
 from sciten.errors import ConfigError
 from sciten.tensor.multilinear import Executor, Multilinear, Operand, Term, evaluate
 from sciten.tensor.multilinear.reference import Reference
+from sciten.tensor.tracing import constant
 
 #: Highest degree for which accuracy is tested.
 LMAX = 12
@@ -69,6 +70,7 @@ def wigner_matrices(
 
 
 @cache
+@constant
 def recursion_map(l: int, mmax: int) -> Multilinear:
     """D^l from D^(l-1) and R: a bilinear map, closed on the rows of orders -mmax..mmax.
 
@@ -90,7 +92,7 @@ def recursion_map(l: int, mmax: int) -> Multilinear:
         arguments=(Operand((2 * below + 1) * (2 * l - 1), channels=False), Operand(9, channels=False)),
         results=(Operand((2 * mmax + 1) * (2 * l + 1), channels=False),),
         terms=tuple(terms),
-    )
+    ).ready_to_record()
 
 
 def _sources(l: int, m: int) -> Iterator[tuple[int, int, float]]:

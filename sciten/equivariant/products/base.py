@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,11 @@ class SignalProduct(nn.Module, ABC):
                     f"{name}: expected every irrep once, as one entry with its channels, got {irreps}"
                 )
         (self.channels,) = multiplicities
+        # In messages; made here, where no compiler follows.
+        self._what = [
+            f"lmax={irreps.lmax}" if irreps == Irreps.natural(irreps.lmax) else str(irreps)
+            for irreps in self.irreps[:2]
+        ]
         self.weight_numel = 0
 
     @property
@@ -65,8 +71,8 @@ class SignalProduct(nn.Module, ABC):
         name = type(self).__name__
         if not hasattr(self, "irreps_in1"):
             raise ConfigError(f"{name}: it has no degrees yet; expected {name}(lmax1, lmax2, lmax_out)")
-        require_features(name, "x", x, self.irreps_in1.dim, self._what(self.irreps_in1))
-        require_features(name, "y", y, self.irreps_in2.dim, self._what(self.irreps_in2))
+        require_features(name, "x", x, self.irreps_in1.dim, self._what[0])
+        require_features(name, "y", y, self.irreps_in2.dim, self._what[1])
         tensors = {"x": x, "y": y}
         batch = require_same_batch(name, tensors)
         if weight is None and self.weight_numel:
@@ -80,9 +86,6 @@ class SignalProduct(nn.Module, ABC):
         require_alike(name, tensors)
         result = self.couple(to_channels(x, self.irreps_in1), to_channels(y, self.irreps_in2), weight)
         return from_channels(result, self.irreps_out).reshape(*batch, self.irreps_out.dim)
-
-    def _what(self, irreps: Irreps) -> str:
-        return f"lmax={irreps.lmax}" if irreps == Irreps.natural(irreps.lmax) else str(irreps)
 
     def extra_repr(self) -> str:
         """The irreps."""
@@ -129,7 +132,7 @@ class DegreeWeightedProduct(SignalProduct):
 
 def to_channels(x: Tensor, irreps: Irreps) -> Tensor:
     """From e3nn's layout `[..., mul (2l + 1)]` of each entry to `[batch, channels, sum of 2l + 1]`."""
-    flat = x.reshape(x.shape[:-1].numel(), x.shape[-1])
+    flat = x.reshape(prod(x.shape[:-1]), x.shape[-1])
     if irreps[0].mul == 1:
         return flat[:, None]  # a single channel lies there already
     blocks = zip(flat.split([entry.dim for entry in irreps], dim=1), irreps, strict=True)

@@ -1,6 +1,7 @@
 """Cartesian tensors: their product by contraction, and their irreps."""
 
 from functools import cache
+from math import prod
 
 import numpy as np
 import torch
@@ -73,12 +74,13 @@ class CartesianProduct(nn.Module):
         left = "abcd"[: rank1 - self.contracted - self.cross]
         right = "efgh"[: rank2 - self.contracted - self.cross]
         joined = "ijkl"[: self.contracted]
-        x = x.reshape(batch.numel(), *[3] * rank1)
-        y = y.reshape(batch.numel(), *[3] * rank2)
+        x = x.reshape(prod(batch), *[3] * rank1)
+        y = y.reshape(prod(batch), *[3] * rank2)
         if self.cross:
             (symbol,) = self._levi_civita.like(x)
-            equation = f"z{left}p{joined},z{joined[::-1]}q{right},pqr->z{left}r{right}"
-            result = torch.einsum(equation, x, y, symbol)
+            # Two at a time: the order that `einsum` would choose for three depends on the size of the batch.
+            turned = torch.einsum(f"z{left}p{joined},pqr->z{left}{joined}qr", x, symbol)
+            result = torch.einsum(f"z{left}{joined}qr,z{joined[::-1]}q{right}->z{left}r{right}", turned, y)
         else:
             result = torch.einsum(f"z{left}{joined},z{joined[::-1]}{right}->z{left}{right}", x, y)
         return result.reshape(*batch, 3**rank_out)

@@ -11,6 +11,7 @@ from sciten.equivariant.irreps import Irreps, IrrepsLike
 from sciten.equivariant.products.base import SignalProduct, require_degrees
 from sciten.errors import ConfigError
 from sciten.tensor.multilinear import Executor, Multilinear, Operand, Term, evaluate
+from sciten.tensor.tracing import is_traced
 
 #: Samples of a signal without channels that are handled at once, in the place of channels.
 _LANES = 32
@@ -84,13 +85,17 @@ class ClebschGordanProduct(SignalProduct):
             )
             return result.transpose(1, 2)
         # Kernels run along channels; without any, samples take their place, filled up to whole blocks.
-        blocks = -(-len(x) // _LANES)
+        rows, traced = x.shape[0], is_traced(x)
+        # In a recorded program there are two at least: a single one would be taken for a constant.
+        blocks = rows // _LANES + 2 if traced else -(-rows // _LANES)
         arguments = [a.expand(-1, _LANES) for a in arguments]
         for tensor in (x, y):
-            padded = torch.nn.functional.pad(tensor[:, 0], (0, 0, 0, blocks * _LANES - len(x)))
-            arguments.append(padded.unflatten(0, (blocks, _LANES)).transpose(1, 2))
+            padded = torch.nn.functional.pad(tensor[:, 0], (0, 0, 0, blocks * _LANES - rows))
+            arguments.append(padded.view(_LANES, blocks, padded.shape[1]).permute(1, 2, 0))
         (result,) = evaluate(self.map, arguments, executor=self.executor)
-        return result.transpose(1, 2).flatten(0, 1)[: len(x), None]
+        result = result.permute(2, 0, 1).flatten(0, 1)[:, None]
+        # A slice would be compared with the number of rows, on which recorded programs must not depend.
+        return result.index_select(0, torch.arange(rows, device=x.device)) if traced else result[:rows]
 
     def operations(self) -> int:
         """Multiplications and additions for one sample and channel."""

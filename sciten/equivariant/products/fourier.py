@@ -34,7 +34,9 @@ class FourierGrid:
         self._integrals = [torch.from_numpy(_integrals(lmax, self.bandwidth)) for lmax in self._lmax]
 
     def product(self, x: Tensor, y: Tensor, roles: tuple[int, int, int]) -> Tensor:
-        """See `grids.Grid`."""
+        """See `grids.Grid`; half precision is computed in float32, as there are no transforms of it."""
+        if x.dtype in (torch.float16, torch.bfloat16):
+            return self.product(x.float(), y.float(), roles).to(x.dtype)
         a, b, c = roles
 
         def piece(p: Tensor, q: Tensor) -> Tensor:
@@ -53,15 +55,15 @@ class FourierGrid:
         """Values on the torus, `[batch, size, size]`."""
         lmax = self._lmax[role]
         series = self._series[role].to(x.device, _complex(x))
-        table = x.new_zeros(len(x), (lmax + 1) ** 2).index_copy(1, self._columns(role, x), x)
+        table = x.new_zeros(x.shape[0], (lmax + 1) ** 2).index_copy(1, self._columns(role, x), x)
         positive, negative = (table[:, columns] for columns in _orders(lmax, x.device))
         # [order, batch, degree] @ [order, degree, frequency]
         coefficients = torch.bmm(torch.complex(positive, -negative).permute(1, 0, 2), series)
-        spectrum = coefficients.new_zeros(len(x), self.size, self.bandwidth + 1)
+        spectrum = coefficients.new_zeros(x.shape[0], self.size, self.bandwidth + 1)
         rows = torch.arange(-lmax, lmax + 1, device=x.device) % self.size
         spectrum = spectrum.index_put(
             (
-                torch.arange(len(x), device=x.device)[:, None, None],
+                torch.arange(x.shape[0], device=x.device)[:, None, None],
                 rows[:, None],
                 torch.arange(lmax + 1, device=x.device),
             ),
@@ -77,7 +79,7 @@ class FourierGrid:
         orders = torch.bmm(spectrum[:, rows].permute(2, 0, 1), integrals).permute(
             1, 0, 2
         )  # [batch, order, degree]
-        table = values.new_zeros(len(values), (lmax + 1) ** 2 + 1)
+        table = values.new_zeros(values.shape[0], (lmax + 1) ** 2 + 1)
         positive, negative = _orders(lmax, values.device)
         inside = torch.tensor(
             [[l >= m for l in range(lmax + 1)] for m in range(lmax + 1)], device=values.device

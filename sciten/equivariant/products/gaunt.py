@@ -113,7 +113,7 @@ class GauntProduct(DegreeWeightedProduct):
             return product_on(self._combinations[0][1], x, y)
         columns = [[c.to(x.device) for c in side] for side in self._columns]
         parts = [[tensor[:, c] for c in side] for tensor, side in zip((x, y), columns, strict=False)]
-        result = x.new_zeros(len(x), sum(sizes[2]))
+        result = x.new_zeros(x.shape[0], sum(sizes[2]))
         for (a, b, c), grid in self._combinations:
             result = result.index_add(1, columns[2][c], product_on(grid, parts[0][a], parts[1][b]))
         return result

@@ -195,10 +195,10 @@ class SeparableGrid:
         """Values on the grid, `[batch, rings, azimuths]`."""
         (legendre,), (fourier,) = self._legendre[role].like(x), self._fourier[role].like(x)
         lmax = self._lmax[role]
-        table = x.new_zeros(len(x), (2 * lmax + 1) * (lmax + 1)).index_copy(
+        table = x.new_zeros(x.shape[0], (2 * lmax + 1) * (lmax + 1)).index_copy(
             1, self._places[role].to(x.device), x
         )
-        table = table.view(len(x), 2 * lmax + 1, lmax + 1).transpose(0, 1)  # by order m
+        table = table.view(x.shape[0], 2 * lmax + 1, lmax + 1).transpose(0, 1)  # by order m
         return torch.bmm(table, legendre).permute(1, 2, 0) @ fourier
 
     def _project(self, values: Tensor, role: int) -> Tensor:
@@ -243,12 +243,12 @@ def in_pieces(
     piece: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, points: int, size: int
 ) -> Tensor:
     """`piece(x, y)` on slices of the batch whose values on the grid stay in the processor's cache."""
-    if not is_traced(x) and len(x) == 0:
+    if not is_traced(x) and x.shape[0] == 0:
         return x.new_zeros(0, size)  # fast Fourier transforms refuse empty batches
     rows = max(32, _CACHE // max(points, 1))
-    if x.device.type != "cpu" or is_traced(x) or len(x) <= rows:
+    if x.device.type != "cpu" or is_traced(x) or x.shape[0] <= rows:
         return piece(x, y)
-    result = x.new_empty(len(x), size)
-    for start in range(0, len(x), rows):
+    result = x.new_empty(x.shape[0], size)
+    for start in range(0, x.shape[0], rows):
         result[start : start + rows] = piece(x[start : start + rows], y[start : start + rows])
     return result

@@ -91,6 +91,11 @@ class MatrixProduct(DegreeWeightedProduct):
             for i in self.irreps
         ]
 
+    @property
+    def conserves_parity(self) -> bool:
+        """Whether it is equivariant under O(3)."""
+        return self._by_parity
+
     def multiply(self, x: Tensor, y: Tensor) -> Tensor:
         """See `DegreeWeightedProduct`."""
         bases = self._bases.like(x)

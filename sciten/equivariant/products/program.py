@@ -255,10 +255,10 @@ class Program:
                 block = output.read(rows, self.irreps[2][output.entry].ir.dim, weights)
                 found[output.entry] = found[output.entry] + block if output.entry in found else block
         pieces = [
-            found[i].transpose(1, 2).flatten(1) if i in found else x.new_zeros(len(x), entry.dim)
+            found[i].transpose(1, 2).flatten(1) if i in found else x.new_zeros(x.shape[0], entry.dim)
             for i, entry in enumerate(self.irreps[2])
         ]
-        return torch.cat(pieces, dim=1) if pieces else x.new_zeros(len(x), 0)
+        return torch.cat(pieces, dim=1) if pieces else x.new_zeros(x.shape[0], 0)
 
 
 @dataclass(frozen=True)

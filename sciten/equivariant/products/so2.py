@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sciten.equivariant.edge_frames import EdgeFrames
+from sciten.equivariant.products.so2_bilinear import SO2Bilinear
 from sciten.equivariant.products.so2_convolution import convolution_to_so2
 from sciten.equivariant.products.so2_frames import block_size, into_frames, out_of_frames, radial_size
 from sciten.equivariant.wigner import LMAX
@@ -129,6 +130,16 @@ class SO2Product(nn.Module):
         return product
 
     @property
+    def unit_variance(self) -> bool:
+        """Whether messages have unit variance, each of its degrees over all its components: where no order is left out,
+        or `rescale` makes up for it."""
+        return self.rescale or self.mmax >= self.lmax_out
+
+    def as_bilinear(self) -> SO2Bilinear:
+        """This product as a map of features and harmonics of the edge, for `expressivity` and `interactability`."""
+        return SO2Bilinear(self)
+
+    @property
     def radial_numel(self) -> int:
         """Radial weights of an edge: for each order m and degree l >= m in turn, one per input channel."""
         return radial_size(self.lmax_in, self.mmax) * self.channels_in
@@ -199,7 +210,7 @@ class SO2Product(nn.Module):
     def _mix(self, m: int, block: Tensor, matrix: Tensor) -> Tensor:
         rows = block.numel() // len(matrix)
         mixed = block.view(rows, len(matrix)) @ matrix
-        return mixed.view(len(block), block_size(self.lmax_out, m), self.channels_out)
+        return mixed.view(block.shape[0], block_size(self.lmax_out, m), self.channels_out)
 
     def _matrix(self, m: int) -> Tensor:
         """A real matrix; with an imaginary part it takes the pair (+m, -m) to the pair."""
@@ -232,7 +243,7 @@ class SO2Product(nn.Module):
         weight, why = self._weight(0), f"lmax_in={self.lmax_in}, mmax={self.mmax}"
         components = (self.lmax_in + 1) ** 2
         _check_tensor("features", features, [None, components, self.channels_in], weight, why)
-        edges = len(features)
+        edges = features.shape[0]
         if isinstance(vectors, Tensor):
             _check_tensor("vectors", vectors, [edges, 3], weight, why)
         else:

@@ -17,6 +17,7 @@ from sciten.equivariant.edge_frames import EdgeFrames
 from sciten.tensor.multilinear import Executor, Multilinear, Operand, Term, evaluate
 from sciten.tensor.multilinear.apply import default_executor
 from sciten.tensor.multilinear.reference import Reference
+from sciten.tensor.tracing import constant, is_traced
 
 #: With more matrix entries a kernel takes too long to compile (lmax = mmax = 7 and lmax = 12, mmax = 2 are below).
 _KERNEL_ENTRIES = 900
@@ -74,9 +75,12 @@ def out_of_frames(
     return features
 
 
-def _default(lmax: int, mmax: int, like: Tensor) -> Executor:
-    entries = sum(operand.components for operand in _matrix_operands(lmax, mmax))
-    return Reference() if entries > _KERNEL_ENTRIES else default_executor(like)
+def _default(lmax: int, mmax: int, like: Tensor) -> Executor | None:
+    """None where a program is recorded: whoever runs it chooses."""
+    entries = sum((2 * min(l, mmax) + 1) * (2 * l + 1) for l in range(1, lmax + 1))
+    if entries > _KERNEL_ENTRIES:
+        return Reference()
+    return None if is_traced(like) else default_executor(like)
 
 
 def _into_frames(
@@ -130,6 +134,7 @@ def _entry(l: int, m: int, column: int, mmax: int) -> list[tuple[int, int]]:
 
 
 @cache
+@constant
 def into_frames_map(lmax: int, mmax: int, radial: bool) -> Multilinear:
     """Arguments: the rows of the Wigner matrices of degrees 1..lmax, features, radial factors if there are any.
     Results: one block for each m = 0..mmax."""
@@ -151,10 +156,11 @@ def into_frames_map(lmax: int, mmax: int, radial: bool) -> Multilinear:
         ),
         results=tuple(Operand(block_size(lmax, m)) for m in range(mmax + 1)),
         terms=tuple(terms),
-    )
+    ).ready_to_record()
 
 
 @cache
+@constant
 def out_of_frames_map(lmax: int, mmax: int, rescale: bool) -> Multilinear:
     """Arguments: the rows of the Wigner matrices of degrees 1..lmax, and one block for each m = 0..mmax.
     Result: features."""
@@ -172,4 +178,4 @@ def out_of_frames_map(lmax: int, mmax: int, rescale: bool) -> Multilinear:
         ),
         results=(Operand((lmax + 1) ** 2),),
         terms=tuple(terms),
-    )
+    ).ready_to_record()

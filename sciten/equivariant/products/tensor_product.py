@@ -66,10 +66,11 @@ class TensorProduct(nn.Module):
         self.irreps_in1, self.irreps_in2 = Irreps(irreps_in1), Irreps(irreps_in2)
         self.irreps_out = Irreps(irreps_out)
         irreps = (self.irreps_in1, self.irreps_in2, self.irreps_out)
+        given = [tuple(instruction) for instruction in instructions]
         self.instructions = normalised(
             name,
             irreps,
-            list(instructions),
+            given,
             (
                 _variances(name, "in1_var", in1_var, irreps[0]),
                 _variances(name, "in2_var", in2_var, irreps[1]),
@@ -77,6 +78,14 @@ class TensorProduct(nn.Module):
             ),
             normalization or irrep_normalization or "component",
             path_normalization or "element",
+        )
+        plain = in1_var is None and in2_var is None and out_var is None
+        #: Whether inputs and weights of unit variance give an output of unit variance.
+        self.unit_variance = (
+            plain
+            and (normalization or irrep_normalization or "component") == "component"
+            and path_normalization != "none"
+            and all(float(path_weight) == 1 for *_, path_weight in (ins for ins in given if len(ins) == 6))
         )
         self.shared_weights = True if shared_weights is None else shared_weights
         if internal_weights is None:
@@ -120,9 +129,9 @@ class TensorProduct(nn.Module):
             raise ConfigError(
                 f"{name}: expected leading axes that can be broadcast, got shapes {shapes}"
             ) from error
-        x, y = (t.expand(*batch, t.shape[-1]).reshape(batch.numel(), t.shape[-1]) for t in (x, y))
+        x, y = (t.expand(*batch, t.shape[-1]).reshape(prod(batch), t.shape[-1]) for t in (x, y))
         if not self.shared_weights:
-            weights = weights.expand(*batch, self.weight_numel).reshape(batch.numel(), self.weight_numel)
+            weights = weights.expand(*batch, self.weight_numel).reshape(prod(batch), self.weight_numel)
         result = self._program.run(x, y, weights, self.executor)
         return result.reshape(*batch, self.irreps_out.dim)
 

@@ -170,6 +170,10 @@ class TensorSquare(TensorProduct):
             executor=executor,
         )
         self.irreps_in = self_irreps
+        # The norms of its paths are its own, as an irrep is not independent of itself.
+        self.unit_variance = (
+            irrep_normalization or "component"
+        ) == "component" and path_normalization != "none"
 
     def forward(self, x: Tensor, weight: Tensor | Sequence[Tensor] | None = None) -> Tensor:  # type: ignore[override]
         """The square of x `[..., irreps_in.dim]`, `[..., irreps_out.dim]`; `weight` as in `TensorProduct`."""

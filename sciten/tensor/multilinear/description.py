@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from sciten.errors import ConfigError
 
@@ -82,6 +82,8 @@ class Multilinear:
     arguments: tuple[Operand, ...]
     results: tuple[Operand, ...]
     terms: tuple[Term, ...]
+    #: The text of a map that was made `ready_to_record`.
+    recorded: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "terms", _canonical(self.terms))
@@ -112,6 +114,12 @@ class Multilinear:
     def to_text(self) -> str:
         """The whole map as a line of text, exact to the last bit of its coefficients."""
         return self._text
+
+    def ready_to_record(self) -> "Multilinear":
+        """This map, with its text at hand: what a function marked `constant` must return, since `torch.compile` can
+        read attributes of its result, but not hand it to another such function."""
+        object.__setattr__(self, "recorded", self.to_text())
+        return self
 
     @cached_property
     def _text(self) -> str:

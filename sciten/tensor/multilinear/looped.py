@@ -6,7 +6,7 @@ of them costs a load or two more for each multiply-add, compiles at once, and ha
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sciten.tensor.multilinear.description import Multilinear, Term
 
@@ -103,11 +103,15 @@ def code(map_: Multilinear, results: Sequence[int], channels: int, block: int, *
     """
     made = Code([], [], [], [])
     for result in results:
-        written = False
+        written: set[int] = set()
         for section in sections(map_, result):
-            name = f"{result}_{len(made.constants)}"
-            _emit(made, section, name, map_, channels, block, scattered or written)
-            written = True
+            # Sections need not reach the same components: each is written by the first that does, and added to after.
+            for again in (False, True):
+                entries = tuple(e for e in section.entries if (e.target in written) == again)
+                if entries:
+                    part, name = replace(section, entries=entries), f"{result}_{len(made.constants)}"
+                    _emit(made, part, name, map_, channels, block, scattered or again)
+            written |= {e.target for e in section.entries}
     return made
 
 

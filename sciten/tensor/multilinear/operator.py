@@ -18,6 +18,7 @@ from sciten.tensor.multilinear.index import Index
 from sciten.tensor.multilinear.reference import Reference
 from sciten.tensor.multilinear.shapes import sizes
 from sciten.tensor.multilinear.triton import Triton
+from sciten.tensor.tracing import constant
 
 #: The executors that a recorded program can name.
 _EXECUTORS: Mapping[str, type[Reference] | type[Cpu] | type[Triton]] = {
@@ -48,7 +49,7 @@ def record(
     names = sorted(indices)
     return tuple(
         torch.ops.sciten.multilinear(
-            _text(map_),
+            map_.recorded or _text(map_),
             name,
             ",".join(names),
             list(arguments),
@@ -58,12 +59,9 @@ def record(
     )
 
 
+@constant
 def _text(map_: Multilinear) -> str:
     return map_.to_text()
-
-
-# What `torch.compiler.assume_constant_result` sets; calling that would import the compiler, which takes seconds.
-_text._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @torch.library.custom_op("sciten::multilinear", mutates_args=())
@@ -129,7 +127,8 @@ def _backward(ctx: Any, cotangents: Sequence[Tensor | None]) -> tuple[Any, ...]:
         )
         for argument, value in zip(wanted, values, strict=True):
             gradients[argument] = value
-    return None, None, None, gradients, [None] * len(rows), None
+    # An empty list of lengths is taken for a list of tensors.
+    return None, None, None, gradients, [None] * len(rows), None if ctx.lengths else []
 
 
 _multilinear.register_autograd(_backward, setup_context=_setup_context)

@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from sciten.equivariant.testing.executors import uneven_map
+from sciten.equivariant.testing.memory import poisoned_memory
 from sciten.tensor.multilinear import Index, Multilinear, Operand, Term, evaluate, looped
 from sciten.tensor.multilinear.codegen import Kernel
 from sciten.tensor.multilinear.cpu import Cpu, available
@@ -28,6 +30,20 @@ def large_map(scattered: bool) -> Multilinear:
     return Multilinear(
         arguments, (Operand(11, index=where), Operand(7, channels=False, index=where)), tuple(terms)
     )
+
+
+def test_components_that_only_some_kinds_of_terms_reach() -> None:
+    """Each is written by the first that does: memory is full of NaN before."""
+    map_ = uneven_map()
+    assert looped.serves(map_, (0, 1)) and len({s.inner for s in looped.sections(map_, 0)}) > 2
+    generator = torch.Generator().manual_seed(1)
+    shapes = [(5, 16, 6), (5, 16, 6), (5, 4, 6), (5, 3)]
+    arguments = [torch.randn(s, dtype=torch.float64, generator=generator) for s in shapes]
+    plain = evaluate(map_, arguments, executor=Reference())
+    with poisoned_memory():
+        fast = evaluate(map_, arguments, executor=Cpu())
+    for found, expected in zip(fast, plain, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("scattered", [False, True])
