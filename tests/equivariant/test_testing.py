@@ -105,7 +105,8 @@ def test_a_wrong_coupling_of_a_tensor_product() -> None:
         "2x0e+2x1o", "1x1o", "2x0e+2x1o", path_normalization="path", executor=PLAIN
     )
     check_derivatives(product)
-    product._program = TensorProduct("2x0e+2x1o", "1x1o", "2x0e+2x1o", [(1, 0, 0, "uvw", True)])._program
+    paths = [(0, 0, 1, "uvw", True), (1, 0, 0, "uvw", True, 2.0)]
+    product._program = TensorProduct("2x0e+2x1o", "1x1o", "2x0e+2x1o", paths)._program
     with pytest.raises(ConformanceError, match="values of irrep 0e deviate"):
         check_derivatives(product)
     check_derivatives(other)

@@ -24,7 +24,7 @@ class _Weights:
     def __init__(self, flat: Tensor, instructions: Sequence[Instruction]) -> None:
         self.batch = flat.shape[:-1]
         # Split, not sliced: the gradient of a split is one concatenation, that of every slice a tensor full of zeros.
-        self._paths = flat.split([ins.weight_numel for ins in instructions], dim=-1) if flat.numel() else ()
+        self._paths = flat.split([ins.weight_numel for ins in instructions], dim=-1) if flat.shape[-1] else ()
         self._shapes = [ins.path_shape for ins in instructions]
 
     def of(self, path: int) -> Tensor:

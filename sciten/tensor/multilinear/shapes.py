@@ -36,7 +36,11 @@ def sizes(map_: Multilinear, arguments: Sequence[Tensor], indices: Mapping[str, 
         if operand.channels and channels is None and argument.ndim:
             last = argument.shape[-1]
             channels = last if operand.blocks is None else last // max(operand.components, 1)
-        expected += operand.row_shape(channels or 0)
+        # Not `operand.row_shape`: `torch.compile` reads the attributes of a map, but calls none of its methods.
+        if operand.blocks is not None:
+            expected.append(operand.components * (channels or 0))
+        else:
+            expected += [operand.components, channels] if operand.channels else [operand.components]
         kind = (arguments[0].dtype, device)
         if list(argument.shape) != expected or (argument.dtype, argument.device) != kind:
             raise ConfigError(
