@@ -38,6 +38,14 @@ def wigner_3j(l1: int, l2: int, l3: int) -> NDArray[np.float64]:
     return coupling
 
 
+def levi_civita() -> NDArray[np.float64]:
+    """The totally antisymmetric symbol, `[3, 3, 3]`."""
+    symbol = np.zeros((3, 3, 3))
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        symbol[i, j, k], symbol[j, i, k] = 1.0, -1.0
+    return symbol
+
+
 def _real_to_complex(l: int) -> NDArray[np.complex128]:
     """Unitary change of basis from real harmonics (columns) to complex ones (rows m = -l..l).
 

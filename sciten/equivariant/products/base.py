@@ -155,6 +155,18 @@ def require_degrees(product: str, **degrees: int) -> None:
             raise ConfigError(f"{product}: expected {name} to be an integer of at least 0, got {degree!r}")
 
 
+def given_degrees(
+    product: str, lmax1: int | None, lmax2: int | None, lmax_out: int | None
+) -> tuple[int, int, int] | None:
+    """The three highest degrees, or None where none is given; raises `ConfigError` for some only, or unusable ones."""
+    if lmax1 is None and lmax2 is None and lmax_out is None:
+        return None
+    if lmax1 is None or lmax2 is None or lmax_out is None:
+        raise ConfigError(f"{product}: expected lmax1, lmax2 and lmax_out together, or none of them")
+    require_degrees(product, lmax1=lmax1, lmax2=lmax2, lmax_out=lmax_out)
+    return lmax1, lmax2, lmax_out
+
+
 def components(irreps: Irreps, chosen: Sequence[int]) -> list[int]:
     """Numbers of the components of some entries, of one channel."""
     starts = [0]

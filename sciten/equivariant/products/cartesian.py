@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sciten.equivariant.clebsch_gordan import wigner_3j
+from sciten.equivariant.clebsch_gordan import levi_civita, wigner_3j
 from sciten.equivariant.irreps import Irrep, Irreps
 from sciten.equivariant.products.arguments import require_alike, require_features, require_same_batch
 from sciten.equivariant.products.base import require_degrees
@@ -45,10 +45,8 @@ class CartesianProduct(nn.Module):
     def __init__(self, rank1: int, rank2: int, rank_out: int) -> None:
         super().__init__()
         require_degrees("CartesianProduct", rank1=rank1, rank2=rank2, rank_out=rank_out)
-        contracted, self.cross = divmod(rank1 + rank2 - rank_out, 2)
-        self.contracted = contracted - self.cross  # the Levi-Civita symbol takes two indices and gives one
-        if self.cross:
-            self.contracted = (rank1 + rank2 - rank_out - 1) // 2
+        # The Levi-Civita symbol takes two indices and gives one.
+        self.contracted, self.cross = divmod(rank1 + rank2 - rank_out, 2)
         if (
             max(rank1, rank2, rank_out) > MAX_RANK
             or not 0 <= self.contracted <= min(rank1, rank2) - self.cross
@@ -62,7 +60,7 @@ class CartesianProduct(nn.Module):
         parity = (-1) ** (rank1 + rank2)
         self.irreps_out = Irreps([(mul, (ir.l, parity)) for mul, ir in cartesian_irreps(rank_out)])
         self.weight_numel = 0
-        self._levi_civita = Constants(_levi_civita())
+        self._levi_civita = Constants(levi_civita())
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """The product of `[..., 3**rank1]` and `[..., 3**rank2]`, `[..., 3**rank_out]`."""
@@ -152,10 +150,3 @@ def _couplings(rank: int) -> tuple[tuple[int, NDArray[np.float64]], ...]:
         for l, block in _couplings(rank - 1)
         for ir in Irrep(l, (-1) ** (rank - 1)) * vector
     )
-
-
-def _levi_civita() -> NDArray[np.float64]:
-    symbol = np.zeros((3, 3, 3))
-    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        symbol[i, j, k], symbol[j, i, k] = 1.0, -1.0
-    return symbol

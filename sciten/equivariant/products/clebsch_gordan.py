@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from sciten.equivariant.clebsch_gordan import wigner_3j
 from sciten.equivariant.irreps import Irreps, IrrepsLike
-from sciten.equivariant.products.base import SignalProduct, require_degrees
-from sciten.errors import ConfigError
+from sciten.equivariant.products.base import SignalProduct, given_degrees
 from sciten.tensor.multilinear import Executor, Multilinear, Operand, Term, evaluate
 from sciten.tensor.tracing import is_traced
 
@@ -44,14 +43,11 @@ class ClebschGordanProduct(SignalProduct):
     ) -> None:
         super().__init__()
         self.executor = executor
-        if lmax1 is None or lmax2 is None or lmax_out is None:
-            if not lmax1 is lmax2 is lmax_out is None:
-                raise ConfigError(
-                    "ClebschGordanProduct: expected lmax1, lmax2 and lmax_out together, or none of them"
-                )
+        degrees = given_degrees("ClebschGordanProduct", lmax1, lmax2, lmax_out)
+        if degrees is None:
             return
-        require_degrees("ClebschGordanProduct", lmax1=lmax1, lmax2=lmax2, lmax_out=lmax_out)
-        self._prepare(Irreps.natural(lmax1), Irreps.natural(lmax2), Irreps.natural(lmax_out), weights)
+        first, second, out = map(Irreps.natural, degrees)
+        self._prepare(first, second, out, weights)
 
     @classmethod
     def from_irreps(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sciten.equivariant.clebsch_gordan import wigner_3j
 from sciten.equivariant.irreps import Irreps, IrrepsLike
-from sciten.equivariant.products.base import DegreeWeightedProduct, components, require_degrees
+from sciten.equivariant.products.base import DegreeWeightedProduct, components, given_degrees
 from sciten.equivariant.products.fourier import FourierGrid
 from sciten.equivariant.products.grids import Grid, best_grid, product_on
 from sciten.errors import ConfigError
@@ -50,14 +50,10 @@ class GauntProduct(DegreeWeightedProduct):
         if method not in ("grid", "fourier", "auto"):
             raise ConfigError(f"GauntProduct: expected method to be grid, fourier or auto, got {method!r}")
         self.method = method
-        if lmax1 is None or lmax2 is None or lmax_out is None:
-            if not lmax1 is lmax2 is lmax_out is None:
-                raise ConfigError(
-                    "GauntProduct: expected lmax1, lmax2 and lmax_out together, or none of them"
-                )
+        degrees = given_degrees("GauntProduct", lmax1, lmax2, lmax_out)
+        if degrees is None:
             return
-        require_degrees("GauntProduct", lmax1=lmax1, lmax2=lmax2, lmax_out=lmax_out)
-        self._prepare(Irreps.natural(lmax1), Irreps.natural(lmax2), Irreps.natural(lmax_out))
+        self._prepare(*map(Irreps.natural, degrees))
 
     @classmethod
     def from_irreps(

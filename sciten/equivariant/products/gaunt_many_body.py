@@ -36,10 +36,11 @@ class GauntPowers:
         self.factors = factors
         self._in = sqrt(4 * pi) / (lmax + 1)
         self._out = [n * lmax + 1 for n in range(2, factors + 1)]
-        self._pairwise = [GauntProduct(n * lmax, lmax, (n + 1) * lmax, method) for n in range(1, factors)]
         self._lmax_out = lmax_out
         self._grid = method != "fourier"
-        if self._grid:
+        if not self._grid:
+            self._pairwise = [GauntProduct(n * lmax, lmax, (n + 1) * lmax, method) for n in range(1, factors)]
+        else:
             rule = quadrature(factors * lmax + lmax_out)
             values = harmonics_at(lmax, rule.points) * self._in
             projection = (harmonics_at(lmax_out, rule.points) * rule.weights[:, None]).T / sqrt(4 * pi)

@@ -15,7 +15,12 @@ from torch import Tensor
 
 from sciten.equivariant.clebsch_gordan import wigner_3j
 from sciten.equivariant.irreps import Irreps, IrrepsLike
-from sciten.equivariant.products.base import DegreeWeightedProduct, components, require_degrees
+from sciten.equivariant.products.base import (
+    DegreeWeightedProduct,
+    components,
+    given_degrees,
+    require_degrees,
+)
 from sciten.equivariant.products.grids import Constants
 from sciten.errors import ConfigError
 
@@ -44,16 +49,11 @@ class MatrixProduct(DegreeWeightedProduct):
         lam: int | None = None,
     ) -> None:
         super().__init__()
-        if lmax1 is None or lmax2 is None or lmax_out is None:
-            if not lmax1 is lmax2 is lmax_out is None:
-                raise ConfigError(
-                    "MatrixProduct: expected lmax1, lmax2 and lmax_out together, or none of them"
-                )
-            self._wanted = lam
-            return
-        require_degrees("MatrixProduct", lmax1=lmax1, lmax2=lmax2, lmax_out=lmax_out)
         self._wanted = lam
-        self._prepare(Irreps.natural(lmax1), Irreps.natural(lmax2), Irreps.natural(lmax_out))
+        degrees = given_degrees("MatrixProduct", lmax1, lmax2, lmax_out)
+        if degrees is None:
+            return
+        self._prepare(*map(Irreps.natural, degrees))
         self._by_parity = False
 
     @classmethod

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sciten.equivariant.clebsch_gordan import wigner_3j
+from sciten.equivariant.clebsch_gordan import levi_civita, wigner_3j
 from sciten.equivariant.irreps import Irrep, Irreps, IrrepsLike
-from sciten.equivariant.products.base import DegreeWeightedProduct, require_degrees
+from sciten.equivariant.products.base import DegreeWeightedProduct, given_degrees
 from sciten.equivariant.products.gaunt import gaunt_factor
 from sciten.equivariant.products.grids import Constants, in_pieces, product_on
 from sciten.equivariant.sphere import harmonics_at, quadrature
@@ -44,15 +44,11 @@ class VectorGauntProduct(DegreeWeightedProduct):
         self, lmax1: int | None = None, lmax2: int | None = None, lmax_out: int | None = None
     ) -> None:
         super().__init__()
-        if lmax1 is None or lmax2 is None or lmax_out is None:
-            if not lmax1 is lmax2 is lmax_out is None:
-                raise ConfigError(
-                    "VectorGauntProduct: expected lmax1, lmax2 and lmax_out together, or none of them"
-                )
+        degrees = given_degrees("VectorGauntProduct", lmax1, lmax2, lmax_out)
+        if degrees is None:
             return
-        require_degrees("VectorGauntProduct", lmax1=lmax1, lmax2=lmax2, lmax_out=lmax_out)
-        out = Irreps([(1, (l, -((-1) ** l))) for l in range(lmax_out + 1)])
-        self._prepare(Irreps.natural(lmax1), Irreps.natural(lmax2), out)
+        out = Irreps([(1, (l, -((-1) ** l))) for l in range(degrees[2] + 1)])
+        self._prepare(Irreps.natural(degrees[0]), Irreps.natural(degrees[1]), out)
 
     @classmethod
     def from_irreps(
@@ -162,9 +158,7 @@ def _nine_j_factor(scalars: tuple[int, int, int], degrees: tuple[int, int, int])
     if not abs(scalars[0] - scalars[1]) <= scalars[2] <= scalars[0] + scalars[1]:
         return 0.0
     strength = gaunt_factor(*scalars) * np.prod([sqrt(2 * degree + 1) for degree in degrees])
-    cross = np.zeros((3, 3, 3))  # the Levi-Civita symbol
-    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        cross[i, j, k], cross[j, i, k] = 1.0, -1.0
+    cross = levi_civita()
     couplings = [wigner_3j(l, 1, degree) for l, degree in zip(scalars, degrees, strict=True)]
     full = np.einsum(
         "aiA,bjB,ckC,abc,ijk,ABC->",

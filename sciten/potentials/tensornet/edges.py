@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sciten.potentials.linear import uniform_linear
@@ -47,8 +48,11 @@ class Edges:
 class RadialProjection(nn.Module):
     """One linear function of the radial basis for each degree, `[n, 3, channels]`, under the cutoff function."""
 
-    def __init__(self, radial_functions: int, channels: int, **options: Any) -> None:
+    def __init__(
+        self, radial_functions: int, channels: int, *, generator: torch.Generator, dtype: torch.dtype
+    ) -> None:
         super().__init__()
+        options: dict[str, Any] = {"generator": generator, "dtype": dtype}
         self.channels = channels
         self.linear = uniform_linear(radial_functions, 3 * channels, **options)
 
@@ -60,8 +64,11 @@ class RadialProjection(nn.Module):
 class RadialPerceptron(nn.Module):
     """A perceptron on the radial basis, SiLU after each of its three layers, under the cutoff function."""
 
-    def __init__(self, radial_functions: int, channels: int, **options: Any) -> None:
+    def __init__(
+        self, radial_functions: int, channels: int, *, generator: torch.Generator, dtype: torch.dtype
+    ) -> None:
         super().__init__()
+        options: dict[str, Any] = {"generator": generator, "dtype": dtype}
         self.channels = channels
         widths = (radial_functions, channels, 2 * channels, 3 * channels)
         self.layers = nn.ModuleList(uniform_linear(a, b, **options) for a, b in pairwise(widths))

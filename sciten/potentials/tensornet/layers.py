@@ -26,8 +26,9 @@ from sciten.tensor.multilinear.interpolation import Table
 class DegreeMixing(nn.Module):
     """One linear map of the channels for each degree, without bias."""
 
-    def __init__(self, channels: int, **options: Any) -> None:
+    def __init__(self, channels: int, *, generator: torch.Generator, dtype: torch.dtype) -> None:
         super().__init__()
+        options: dict[str, Any] = {"generator": generator, "dtype": dtype}
         self.layers = nn.ModuleList(
             uniform_linear(channels, channels, bias=False, **options) for _ in DEGREES
         )
@@ -46,14 +47,23 @@ class Embedding(nn.Module):
         radial_functions: size of the radial basis.
     """
 
-    def __init__(self, n_elements: int, channels: int, radial_functions: int, **options: Any) -> None:
+    def __init__(
+        self,
+        n_elements: int,
+        channels: int,
+        radial_functions: int,
+        *,
+        generator: torch.Generator,
+        dtype: torch.dtype,
+    ) -> None:
         super().__init__()
+        options: dict[str, Any] = {"generator": generator, "dtype": dtype}
         self.channels = channels
-        elements = torch.randn(n_elements, channels, generator=options["generator"], dtype=torch.float64)
-        self.elements = nn.Parameter(elements.to(options["dtype"]))
+        elements = torch.randn(n_elements, channels, generator=generator, dtype=torch.float64)
+        self.elements = nn.Parameter(elements.to(dtype))
         self.pair = uniform_linear(2 * channels, channels, **options)
         self.radial = RadialProjection(radial_functions, channels, **options)
-        self.norm = nn.LayerNorm(channels, dtype=options["dtype"])
+        self.norm = nn.LayerNorm(channels, dtype=dtype)
         widths = (channels, 2 * channels, 3 * channels)
         self.gates = nn.ModuleList(uniform_linear(a, b, **options) for a, b in pairwise(widths))
         self.mixing = DegreeMixing(channels, **options)
@@ -110,8 +120,17 @@ class Interaction(nn.Module):
         group: under which the layer is equivariant.
     """
 
-    def __init__(self, channels: int, radial_functions: int, group: Group, **options: Any) -> None:
+    def __init__(
+        self,
+        channels: int,
+        radial_functions: int,
+        group: Group,
+        *,
+        generator: torch.Generator,
+        dtype: torch.dtype,
+    ) -> None:
         super().__init__()
+        options: dict[str, Any] = {"generator": generator, "dtype": dtype}
         self.group = group
         self.radial = RadialPerceptron(radial_functions, channels, **options)
         self.mixing_before = DegreeMixing(channels, **options)
@@ -152,9 +171,10 @@ class Interaction(nn.Module):
 class Readout(nn.Module):
     """Energies from the squared norms of the three parts of each matrix (TensorNet, section 3.3)."""
 
-    def __init__(self, channels: int, **options: Any) -> None:
+    def __init__(self, channels: int, *, generator: torch.Generator, dtype: torch.dtype) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(3 * channels, dtype=options["dtype"])
+        options: dict[str, Any] = {"generator": generator, "dtype": dtype}
+        self.norm = nn.LayerNorm(3 * channels, dtype=dtype)
         self.linear = uniform_linear(3 * channels, channels, **options)
         self.hidden = xavier_linear(channels, channels // 2, **options)
         self.energy = xavier_linear(channels // 2, 1, **options)
