@@ -7,7 +7,7 @@ mixed by the weights after it, which is a matrix product and stays one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -23,12 +23,22 @@ class _Weights:
 
     def __init__(self, flat: Tensor, instructions: Sequence[Instruction]) -> None:
         self.batch = flat.shape[:-1]
+        self._flat, self._instructions = flat, instructions
+
+    @cached_property
+    def _paths(self) -> Sequence[Tensor]:
         # Split, not sliced: the gradient of a split is one concatenation, that of every slice a tensor full of zeros.
-        self._paths = flat.split([ins.weight_numel for ins in instructions], dim=-1) if flat.shape[-1] else ()
-        self._shapes = [ins.path_shape for ins in instructions]
+        return self._flat.split([ins.weight_numel for ins in self._instructions], dim=-1)
 
     def of(self, path: int) -> Tensor:
-        return self._paths[path].reshape(*self.batch, *self._shapes[path])
+        return self._paths[path].reshape(*self.batch, *self._instructions[path].path_shape)
+
+    def stacked(self, paths: Sequence[int]) -> Tensor:
+        """Of paths with one weight for each channel: `[..., len(paths), channels]`."""
+        if len(paths) == sum(ins.has_weight for ins in self._instructions):
+            # All that there are, and paths ascend: they lie side by side already.
+            return self._flat.unflatten(-1, (len(paths), -1))
+        return torch.stack([self.of(path).flatten(len(self.batch)) for path in paths], dim=-2)
 
 
 # How the channels of one input are laid out for a path, from a block [batch, 2l + 1, mul].
@@ -178,8 +188,7 @@ class _Kernel:
     ) -> Tensor:
         arguments = []
         if self.weighted:
-            channels = [weights.of(path).flatten(len(weights.batch)) for path in self.weighted]
-            arguments.append(torch.stack(channels, dim=-2))
+            arguments.append(weights.stacked(self.weighted))
         for side, sources in enumerate(self.sources):
             if sources is None:
                 arguments.append(features[side])

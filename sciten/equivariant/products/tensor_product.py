@@ -122,6 +122,9 @@ class TensorProduct(nn.Module):
         tensors = {"x": x, "y": y, "weight": weights} if self.weight_numel else {"x": x, "y": y}
         require_alike(name, tensors)
         leading = [x.shape[:-1], y.shape[:-1], *([] if self.shared_weights else [weights.shape[:-1]])]
+        if x.ndim == 2 and all(shape == x.shape[:1] for shape in leading):
+            # Nothing to broadcast, and in small batches every view would show.
+            return self._program.run(x, y, weights, self.executor)
         try:
             batch = torch.broadcast_shapes(*leading)
         except RuntimeError as error:

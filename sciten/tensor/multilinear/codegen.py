@@ -46,12 +46,11 @@ class _Body(Body):
 
 @dataclass(frozen=True)
 class Kernel:
-    """What to generate: the results of one map that are scattered (or not) alike.
+    """What to generate: results of one map that can be made in one walk along the batch.
 
     Attributes:
         map_: the map.
-        results: which of its results.
-        scattered: whether results are added to rows that several batch elements share.
+        results: which of its results: some along the batch, and some that are added up by one index or in one row.
         channels: number of channels, a constant of the generated code.
         double: float64 instead of float32.
         interpolated: whether argument 0 is a table of knots, interpolated at a position that comes as one more
@@ -61,11 +60,15 @@ class Kernel:
 
     map_: Multilinear
     results: tuple[int, ...]
-    scattered: bool
     channels: int
     double: bool
     interpolated: bool = False
     consumed: int | None = None
+
+    def added(self, result: int) -> bool:
+        """Whether a result is added to rows that several batch elements share."""
+        operand = self.map_.results[result]
+        return operand.shared or operand.index is not None
 
     @property
     def width(self) -> int:
@@ -87,7 +90,7 @@ class Kernel:
         if looped.serves(self.map_, self.results):
             unroll = next(u for u in (4, 2, 1) if self.channels // self.width % u == 0)
             block = unroll * self.width
-            code = looped.code(self.map_, self.results, self.channels, block, scattered=self.scattered)
+            code = looped.code(self.map_, self.results, self.channels, block, added=self.added)
             constants, before, body.lines, after = code.constants, code.before, code.loop, code.after
         else:
             for result in self.results:
@@ -99,7 +102,8 @@ class Kernel:
             unroll=unroll,
             bytes=self.width * (8 if self.double else 4),
             channels=self.channels,
-            scattered=int(self.scattered),
+            scattered=int(any(map(self.added, self.results))),
+            added=", ".join(str(int(self.added(r))) for r in self.results),
             n_results=len(self.results),
             sizes=", ".join("1" if r == self.consumed else str(self._row_size(r)) for r in self.results),
             pointers="\n      ".join(self._pointer(a) for a in used),
@@ -144,7 +148,7 @@ class Kernel:
             operand = self.map_.results[r]
             if operand.blocks is not None:
                 unpack.append(f"T o{r}[{operand.components} * U * W] = {{}};")
-                assign = "+=" if self.scattered else "="
+                assign = "+=" if self.added(r) else "="
                 pack += self._moves(operand, f"o{r}", f"r{r}", f"{{outside}} {assign} {{local}};")[1:]
         inside = "\n        ".join([*unpack, *lines, *pack])
         return f"for (long c = 0; c < {self.channels}; c += U * W) {{\n        {inside}\n      }}"
@@ -183,7 +187,8 @@ class Kernel:
     ) -> None:
         vector, scalar = body.collect(self.map_, result)
         has_channels = self.map_.results[result].channels
-        assign = "+=" if self.scattered else "="
+        added = self.added(result)
+        assign = "+=" if added else "="
         inner = best_split(vector)
         components = sorted(set(vector) | set(scalar))
         for k in components:
@@ -194,7 +199,7 @@ class Kernel:
                 body.lines.append(f"store(o{result} + {k * self.width}, {total});")
                 continue
             if has_channels:
-                store = f"load(r{result} + {k * self.channels} + c) + {total}" if self.scattered else total
+                store = f"load(r{result} + {k * self.channels} + c) + {total}" if added else total
                 body.lines.append(f"store(r{result} + {k * self.channels} + c, {store});")
                 continue
             if k in scalar:
@@ -244,6 +249,7 @@ static inline void store(T* p, V v) {{ *(V*)p = v; }}
 static inline T sum(V v) {{ T total = 0; for (int i = 0; i < W; ++i) total += v[i]; return total; }}
 template <class X> static inline X splat(T s) {{ return X{{}} + s; }}
 static const long sizes[] = {{{sizes}}};
+static const bool added[] = {{{added}}};
 {constants}
 {interpolation}
 // Batch elements first..last (in the order that sorts the scattered rows). A row that the previous chunk ends with
@@ -256,7 +262,7 @@ static void chunk(long first, long last, const T* const* arguments, const long* 
       T* out[{n_results}];
       const long row = {scattered} ? scatter[b] : b;
       for (int i = 0; i < {n_results}; ++i)
-        out[i] = row == shared_row ? side[i] : results[i] + row * sizes[i];
+        out[i] = !added[i] ? results[i] + b * sizes[i] : row == shared_row ? side[i] : results[i] + row * sizes[i];
       {outputs}
       {pointers}
       {scalars}
@@ -280,7 +286,7 @@ extern "C" void run(long batch, long threads, const T* const* arguments, const l
     if (first == 0 || first == last) continue;
     const long row = scatter[order ? order[first - 1] : first - 1];
     for (int i = 0; i < {n_results}; ++i)
-      for (long k = 0; k < sizes[i]; ++k)
+      for (long k = 0; added[i] && k < sizes[i]; ++k)
         results[i][row * sizes[i] + k] += sides[t * {n_results} + i][k];
   }}
 }}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sciten.errors import ConfigError, SciTenError
+from sciten.tensor.multilinear import looped
 from sciten.tensor.multilinear.codegen import Kernel
 from sciten.tensor.multilinear.compiler import load
 from sciten.tensor.multilinear.description import Multilinear
@@ -88,7 +89,7 @@ class _Run:
 
     def results(self) -> tuple[Tensor, ...]:
         found: dict[int, Tensor] = {}
-        for destination, members in by_destination(self.map_).items():
+        for destination, members in passes(self.map_):
             found |= self._group(destination, members)
         return tuple(found[r] for r in range(len(self.map_.results)))
 
@@ -104,23 +105,22 @@ class _Run:
         threads = max(1, min(torch.get_num_threads(), work, self.batch))
         index = None
         if destination is not None:
-            index = self.indices[destination] if destination else _one_row(self.batch)
+            index = self.indices[destination] if destination else Index.one_row(self.batch)
         order = index.order if index is not None else None
         rows = [self.indices[o.index].rows if o.index is not None else None for o in self.map_.arguments]
-        sides = [
-            torch.zeros_like(t[:1]) if index is not None else None
-            for _ in range(threads)
-            for t in results.values()
-        ]
         kernel = Kernel(
             self.map_,
             tuple(results),
-            index is not None,
             self.channels,
             self.arguments[0].dtype == torch.float64,
             self.position is not None,
             self.consumed,
         )
+        sides = [
+            torch.zeros_like(t[:1]) if kernel.added(r) else None
+            for _ in range(threads)
+            for r, t in results.items()
+        ]
         _function(kernel)(
             ctypes.c_long(self.batch),
             ctypes.c_long(threads),
@@ -144,10 +144,6 @@ class _Run:
         return like.new_zeros(shape) if added or not complete(self.map_, result) else like.new_empty(shape)
 
 
-def _one_row(batch: int) -> Index:
-    return Index(torch.zeros(batch, dtype=torch.int64), 1)
-
-
 def by_destination(map_: Multilinear) -> dict[str | None, tuple[int, ...]]:
     """Results by where they are added up: None for along the batch, "" for one shared row, else the index's name."""
     groups: dict[str | None, tuple[int, ...]] = {}
@@ -155,6 +151,22 @@ def by_destination(map_: Multilinear) -> dict[str | None, tuple[int, ...]]:
         destination = "" if operand.shared else operand.index
         groups[destination] = (*groups.get(destination, ()), r)
     return groups
+
+
+@lru_cache(maxsize=4096)
+def passes(map_: Multilinear) -> tuple[tuple[str | None, tuple[int, ...]], ...]:
+    """The walks along the batch: by where results are added up, and the results that each walk makes.
+
+    Results along the batch come with those of the shared row, as they read the same; unless there are so many terms
+    that tables would take the place of straight-line code.
+    """
+    groups = by_destination(map_)
+    if None in groups and "" in groups:
+        together = tuple(sorted(groups[None] + groups[""]))
+        if not looped.serves(map_, together) or any(looped.serves(map_, groups[d]) for d in (None, "")):
+            del groups[None]
+            groups[""] = together
+    return tuple(groups.items())
 
 
 @lru_cache(maxsize=4096)

@@ -39,6 +39,13 @@ class Index:
         index.rows, index.size = rows, size
         return index
 
+    @classmethod
+    def one_row(cls, batch: int) -> "Index":
+        """The index of a batch whose elements all belong to a single row."""
+        index = cls.trusted(torch.zeros(batch, dtype=torch.int64), 1)
+        index.is_sorted = True
+        return index
+
     def __len__(self) -> int:
         return self.rows.shape[0]
 

@@ -5,7 +5,7 @@ of them costs a load or two more for each multiply-add, compiles at once, and ha
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from sciten.tensor.multilinear.description import Multilinear, Term
@@ -95,8 +95,10 @@ class Code:
     after: list[str]
 
 
-def code(map_: Multilinear, results: Sequence[int], channels: int, block: int, *, scattered: bool) -> Code:
-    """The code of these results.
+def code(
+    map_: Multilinear, results: Sequence[int], channels: int, block: int, *, added: Callable[[int], bool]
+) -> Code:
+    """The code of these results; `added` says which of them are added to what their rows hold.
 
     Pointers `a<argument>` and `r<result>` are there; `c` is the first of `block` channels. Where operands have blocks,
     `l<argument>` and `o<result>` hold these channels, component by component.
@@ -110,7 +112,7 @@ def code(map_: Multilinear, results: Sequence[int], channels: int, block: int, *
                 entries = tuple(e for e in section.entries if (e.target in written) == again)
                 if entries:
                     part, name = replace(section, entries=entries), f"{result}_{len(made.constants)}"
-                    _emit(made, part, name, map_, channels, block, scattered or again)
+                    _emit(made, part, name, map_, channels, block, added(result) or again)
             written |= {e.target for e in section.entries}
     return made
 

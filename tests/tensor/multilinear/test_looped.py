@@ -74,4 +74,4 @@ def test_small_maps_and_polynomials_without_channels_stay_straight() -> None:
         tuple(Term(1.0, ((0, 0),), (0, k)) for k in range(n)),
     )
     assert not looped.serves(scalars, (0,))
-    assert "term_end" not in Kernel(scalars, (0,), False, 4, False).source()
+    assert "term_end" not in Kernel(scalars, (0,), 4, False).source()
