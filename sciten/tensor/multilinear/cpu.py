@@ -14,6 +14,7 @@ from sciten.tensor.multilinear import looped
 from sciten.tensor.multilinear.codegen import Kernel
 from sciten.tensor.multilinear.compiler import load
 from sciten.tensor.multilinear.description import Multilinear
+from sciten.tensor.multilinear.destinations import by_destination, complete
 from sciten.tensor.multilinear.index import Index
 
 _PROBE = '#include <cmath>\nextern "C" double probe(double x) { return std::sqrt(x); }\n'
@@ -144,15 +145,6 @@ class _Run:
         return like.new_zeros(shape) if added or not complete(self.map_, result) else like.new_empty(shape)
 
 
-def by_destination(map_: Multilinear) -> dict[str | None, tuple[int, ...]]:
-    """Results by where they are added up: None for along the batch, "" for one shared row, else the index's name."""
-    groups: dict[str | None, tuple[int, ...]] = {}
-    for r, operand in enumerate(map_.results):
-        destination = "" if operand.shared else operand.index
-        groups[destination] = (*groups.get(destination, ()), r)
-    return groups
-
-
 @lru_cache(maxsize=4096)
 def passes(map_: Multilinear) -> tuple[tuple[str | None, tuple[int, ...]], ...]:
     """The walks along the batch: by where results are added up, and the results that each walk makes.
@@ -167,12 +159,6 @@ def passes(map_: Multilinear) -> tuple[tuple[str | None, tuple[int, ...]], ...]:
             del groups[None]
             groups[""] = together
     return tuple(groups.items())
-
-
-@lru_cache(maxsize=4096)
-def complete(map_: Multilinear, result: int) -> bool:
-    """Whether every component of a result has a term, so that all of it is written."""
-    return len({t.target[1] for t in map_.terms if t.target[0] == result}) == map_.results[result].components
 
 
 @lru_cache(maxsize=4096)

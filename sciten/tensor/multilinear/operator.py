@@ -34,16 +34,16 @@ def record(
     """The results of `map_` through the operator; differentiable to any order.
 
     Raises:
-        ConfigError: the executor is none of sciten's own.
+        ConfigError: the executor is none of sciten's own, or has settings, which a recorded program does not keep.
     """
     name = (
         ""
         if executor is None
         else next((n for n, kind in _EXECUTORS.items() if type(executor) is kind), None)
     )
-    if name is None:
+    if name is None or (isinstance(executor, Triton) and executor != Triton()):
         raise ConfigError(
-            "Multilinear: expected Reference, Cpu or Triton as the executor of a "
+            "Multilinear: expected Reference(), Cpu() or Triton() as the executor of a "
             f"program that is recorded, got {executor!r}"
         )
     names = sorted(indices)

@@ -19,8 +19,8 @@ from torch import Tensor
 from sciten.errors import ConfigError, MissingExtraError, StorageError
 from sciten.files import write_text
 from sciten.tensor.multilinear.compiler import cache_folder
-from sciten.tensor.multilinear.cpu import by_destination, complete
 from sciten.tensor.multilinear.description import Multilinear, Operand, Term
+from sciten.tensor.multilinear.destinations import by_destination, complete
 from sciten.tensor.multilinear.index import Index
 from sciten.tensor.multilinear.layouts import has_blocks, through_components
 from sciten.tensor.multilinear.triton_codegen import TritonKernel
@@ -37,10 +37,14 @@ _LONG_ROW = 128
 _ADD_UP = Multilinear((Operand(1),), (Operand(1, index="row"),), (Term(1.0, ((0, 0),), (0, 0)),))
 
 
+def _installed() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
 @cache
 def unavailable(device: torch.device) -> str | None:
     """Why Triton kernels cannot run on a device; None where they can."""
-    if importlib.util.find_spec("triton") is None:
+    if not _installed():
         return "triton is not installed (pip install sciten[triton])"
     if device.type == "cuda":
         if torch.version.hip is None and torch.cuda.get_device_capability(device) < (7, 0):
@@ -121,7 +125,7 @@ class Triton:
 
 def _require_supported(argument: Tensor) -> None:
     if reason := unsupported(argument):
-        error = MissingExtraError if "not installed" in reason else ConfigError
+        error = ConfigError if _installed() else MissingExtraError
         raise error(
             f"Triton: cannot run on {argument.dtype} on {argument.device}: {reason}; or use executor=Reference()"
         )

@@ -22,7 +22,7 @@ from triton.compiler import ASTSource
 from sciten.equivariant.products.channelwise import convolution_map
 from sciten.equivariant.products.symmetric import contraction_map
 from sciten.tensor.multilinear import Multilinear
-from sciten.tensor.multilinear.cpu import by_destination
+from sciten.tensor.multilinear.destinations import by_destination
 from sciten.tensor.multilinear.triton import Triton, _imported, _parts
 from sciten.tensor.multilinear.triton_codegen import TritonKernel
 from tests.tensor.multilinear.maps import rich_map

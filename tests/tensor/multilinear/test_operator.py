@@ -9,6 +9,7 @@ from sciten.errors import ConfigError
 from sciten.tensor.multilinear import Index, Multilinear, evaluate
 from sciten.tensor.multilinear.operator import _multilinear
 from sciten.tensor.multilinear.reference import Reference
+from sciten.tensor.multilinear.triton import Triton
 from tests.tensor.multilinear.maps import rich_arguments, rich_map
 
 MAP = convolution_map(1, 2, 2)
@@ -119,11 +120,15 @@ def test_the_executor_is_recorded_and_must_be_known() -> None:
     class Mine(Reference):
         pass
 
-    def with_mine(*arguments):
-        return evaluate(rich_map(), arguments, indices, executor=Mine())[0]
-
     arguments, indices = rich_arguments(batch=3, channels=2)
     recorded = make_fx(with_reference)(*arguments)
     assert any("reference" in node.args for node in recorded.graph.nodes if "sciten" in str(node.target))
-    with pytest.raises(ConfigError, match="expected Reference, Cpu or Triton as the executor"):
-        make_fx(with_mine)(*arguments)
+    for executor in (Mine(), Triton(tile=64)):
+
+        def with_unknown(*arguments, executor=executor):
+            return evaluate(rich_map(), arguments, indices, executor=executor)[0]
+
+        with pytest.raises(
+            ConfigError, match=r"expected Reference\(\), Cpu\(\) or Triton\(\) as the executor"
+        ):
+            make_fx(with_unknown)(*arguments)
