@@ -180,7 +180,7 @@ class SO2Product(nn.Module):
         factors: Tensor | None,
         matrices: Sequence[Tensor],
     ) -> Tensor:
-        blocks = into_frames(features, frames, factors, self.mmax, self.executor)
+        blocks = into_frames(features, frames, factors, self.lmax_in, self.mmax, self.executor)
         mixed = [
             self._mix(m, block, matrix)
             for m, (block, matrix) in enumerate(zip(blocks, matrices, strict=True))
@@ -244,7 +244,7 @@ class SO2Product(nn.Module):
         components = (self.lmax_in + 1) ** 2
         _check_tensor("features", features, [None, components, self.channels_in], weight, why)
         edges = features.shape[0]
-        if isinstance(vectors, Tensor):
+        if not isinstance(vectors, EdgeFrames):
             _check_tensor("vectors", vectors, [edges, 3], weight, why)
         else:
             self._check_frames(vectors)
@@ -262,8 +262,11 @@ class SO2Product(nn.Module):
 
 
 def _check_tensor(name: str, tensor: Tensor, expected: list[int | None], weight: Tensor, why: str) -> None:
+    if not isinstance(tensor, Tensor):
+        raise ConfigError(f"SO2Product: expected {name} to be a tensor, got a {type(tensor).__name__}")
+    # Compared one by one: membership would ask a symbol of a recorded program whether it is None.
     fits = tensor.ndim == len(expected) and all(
-        wanted in (None, found) for wanted, found in zip(expected, tensor.shape, strict=True)
+        wanted is None or wanted == found for wanted, found in zip(expected, tensor.shape, strict=True)
     )
     if not fits:
         shape = ", ".join("n_edges" if size is None else str(size) for size in expected)
@@ -287,6 +290,8 @@ def _check_arguments(
         ("channels_in", channels_in, 1, None),
         ("channels_out", channels_out, 1, None),
     ):
+        if not isinstance(value, int):
+            raise ConfigError(f"SO2Product: expected {name} to be an integer, got {value!r}")
         if value < least or (most is not None and value > most):
             bounds = f"from {least} to {most}" if most is not None else f"of at least {least}"
             raise ConfigError(f"SO2Product: expected {name} {bounds}, got {value}")

@@ -39,7 +39,12 @@ def radial_size(lmax: int, mmax: int) -> int:
 
 
 def into_frames(
-    features: Tensor, frames: EdgeFrames, radial: Tensor | None, mmax: int, executor: Executor | None
+    features: Tensor,
+    frames: EdgeFrames,
+    radial: Tensor | None,
+    lmax: int,
+    mmax: int,
+    executor: Executor | None,
 ) -> Sequence[Tensor]:
     """Blocks of orders 0..mmax, `[n_edges, block_size, channels]`.
 
@@ -47,10 +52,10 @@ def into_frames(
         features: `[n_edges, (lmax + 1)**2, channels]`.
         frames: of the edges.
         radial: factors of the blocks, `[n_edges, radial_size, channels]`.
-        mmax: highest order.
+        lmax, mmax: highest degree of the features and highest order of the blocks. Given, not taken from the shape:
+            while a program is recorded that may be a symbol.
         executor: who computes, by default the fastest one; the reference stands for the plain way.
     """
-    lmax = round(sqrt(features.shape[1])) - 1
     executor = executor or _default(lmax, mmax, features)
     if isinstance(executor, Reference):
         return _into_frames(features, frames, radial, lmax, mmax)

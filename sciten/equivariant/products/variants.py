@@ -222,21 +222,18 @@ def _square(
     paths: list[tuple[Any, ...]] = []
     modes = ("uvuv", "uvu<v", "uuu") if out is None else ("uvw", "u<vw", "uuw")
     for i, (mul1, a) in enumerate(irreps):
-        for j, (mul2, b) in enumerate(irreps):
-            for ir in a * b:
-                targets = [None] if out is None else [k for k, entry in enumerate(out) if entry.ir == ir]
-                if i > j or (wanted is not None and ir not in wanted):
+        for j, (mul2, b) in list(enumerate(irreps))[i:]:
+            # The order is that of e3nn's weights: irreps as the product lists them, entries of `out` as they are given.
+            reached = [(ir, None) for ir in a * b] if out is None else [(e.ir, k) for k, e in enumerate(out)]
+            for ir, k in reached:
+                if ir not in a * b or (wanted is not None and ir not in wanted):
                     continue
-                for k in targets:
-                    norm = {"component": ir.dim, "norm": a.dim * b.dim}.get(normalization, 1)
-                    pairs, same = mul1 * (mul1 - 1) // 2, _self_norm(a, ir, normalization)
-                    if i < j:
-                        paths.append((i, j, modes[0], out is not None, k if out else (mul1 * mul2, ir), norm))
-                        continue
-                    if mul1 > 1:
-                        paths.append((i, i, modes[1], out is not None, k if out else (pairs, ir), norm))
-                    if ir.l % 2 == 0:
-                        paths.append((i, i, modes[2], out is not None, k if out else (mul1, ir), same))
+                norm = {"component": ir.dim, "norm": a.dim * b.dim}.get(normalization, 1)
+                kinds: list[tuple[str, int, float]] = [(modes[0], mul1 * mul2, norm)]
+                if i == j:
+                    kinds = [(modes[1], mul1 * (mul1 - 1) // 2, norm)] if mul1 > 1 else []
+                    kinds += [(modes[2], mul1, _self_norm(a, ir, normalization))] if ir.l % 2 == 0 else []
+                paths += [(i, j, mode, k is not None, (n, ir) if k is None else k, v) for mode, n, v in kinds]
     return paths
 
 

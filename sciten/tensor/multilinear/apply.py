@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sciten.errors import ConfigError
 from sciten.tensor.multilinear.description import Multilinear
 from sciten.tensor.multilinear.executors import Executor, default_executor
 from sciten.tensor.multilinear.index import Index
@@ -21,7 +22,7 @@ def evaluate(
     *,
     executor: Executor | None = None,
 ) -> tuple[Tensor, ...]:
-    """The results of `map_`, differentiable to any order.
+    """The results of `map_`, differentiable to any order by `torch.autograd`; `torch.func` does not follow it.
 
     Args:
         map_: the map.
@@ -30,13 +31,16 @@ def evaluate(
         executor: who computes; by default the fastest one that the device has.
 
     Raises:
-        ConfigError: a shape, dtype or index does not fit; the message names the argument.
+        ConfigError: a shape, dtype or index does not fit, where the message names the argument; or the executor is
+            none.
     """
     indices = indices or {}
     batch, channels = sizes(map_, arguments, indices)
     if is_traced(arguments[0]):
         return record(map_, arguments, indices, executor)
     chosen = executor or default_executor(arguments[0])
+    if isinstance(chosen, type) or not hasattr(chosen, "run"):
+        raise ConfigError(f"Multilinear: expected an executor such as Reference() or Cpu(), got {chosen!r}")
     return _Evaluate.apply(map_, indices, batch, channels, chosen, *arguments)  # type: ignore[no-any-return]
 
 

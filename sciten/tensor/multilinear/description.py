@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from math import isfinite
 from typing import Any, ClassVar, NamedTuple
 
 from sciten.errors import ConfigError
@@ -29,7 +30,8 @@ class Operand:
             e3nn's layout, so that the shape is `[rows, components * channels]`; None for `[components, channels]`.
 
     Raises:
-        ConfigError: blocks that do not add up to the components, or without channels.
+        ConfigError: a negative number of components; blocks that do not add up to the components, or without channels;
+            an index of a shared operand, which has no rows, or one whose name is no identifier.
     """
 
     components: int
@@ -39,6 +41,12 @@ class Operand:
     blocks: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.components < 0:
+            raise ConfigError(f"Operand: expected at least 0 components, got {self.components}")
+        if self.index is not None and (self.shared or not self.index.isidentifier()):
+            raise ConfigError(
+                f"Operand: expected an index named by an identifier, of an operand that is not shared, got {self}"
+            )
         if self.blocks is not None and (sum(self.blocks) != self.components or not self.channels):
             raise ConfigError(
                 f"Operand: expected blocks that add up to {self.components} components with channels, got {self.blocks}"
@@ -76,7 +84,8 @@ class Multilinear:
         terms: the map itself.
 
     Raises:
-        ConfigError: a term names an operand or component that is not there, or only results have channels.
+        ConfigError: a term names an operand or component that is not there, or its coefficient is not finite; or only
+            results have channels.
     """
 
     arguments: tuple[Operand, ...]
@@ -86,6 +95,8 @@ class Multilinear:
     recorded: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:
+        for name in ("arguments", "results"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "terms", _canonical(self.terms))
         for term in self.terms:
             self._check(term)
@@ -94,6 +105,8 @@ class Multilinear:
             raise ConfigError("Multilinear: a result has channels, but no argument has any")
 
     def _check(self, term: Term) -> None:
+        if not isfinite(term.coefficient):
+            raise ConfigError(f"Multilinear: expected finite coefficients, got {term}")
         for kind, operands, pairs in (
             ("argument", self.arguments, term.factors),
             ("result", self.results, (term.target,)),
@@ -132,8 +145,11 @@ class Multilinear:
     @staticmethod
     @lru_cache(maxsize=1024)
     def from_text(text: str) -> "Multilinear":
-        """The map that `to_text` wrote."""
-        arguments, results, terms = json.loads(zlib.decompress(base64.b64decode(text)))
+        """The map that `to_text` wrote; raises `ConfigError` for any other text."""
+        try:
+            arguments, results, terms = json.loads(zlib.decompress(base64.b64decode(text)))
+        except (ValueError, zlib.error) as error:
+            raise ConfigError(f"Multilinear: expected text that to_text wrote, got {text[:40]!r}") from error
         return Multilinear(
             tuple(map(_operand, arguments)),
             tuple(map(_operand, results)),
@@ -148,9 +164,18 @@ class Multilinear:
         Its arguments are this map's, followed by one cotangent for each result in `cotangents` (all of them by
         default); its results are the gradients of the argument or arguments in `wanted`, in that order.
         A gathered argument has a scattered gradient, a shared argument one that is summed over the batch.
+
+        Raises:
+            ConfigError: there is no such argument or result.
         """
-        given = range(len(self.results)) if cotangents is None else cotangents
-        return _derivative(self, (wanted,) if isinstance(wanted, int) else tuple(wanted), tuple(given))
+        given = tuple(range(len(self.results)) if cotangents is None else cotangents)
+        asked = (wanted,) if isinstance(wanted, int) else tuple(wanted)
+        for kind, numbers, there in (("argument", asked, self.arguments), ("result", given, self.results)):
+            if foreign := [n for n in numbers if not 0 <= n < len(there)]:
+                raise ConfigError(
+                    f"Multilinear: expected the number of one of {len(there)} {kind}s, from 0, got {foreign[0]}"
+                )
+        return _derivative(self, asked, given)
 
     def operations(self, batch: int = 1, channels: int = 1) -> int:
         """Multiplications and additions of the map as written, term by term, nothing factored out."""

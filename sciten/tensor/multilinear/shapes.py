@@ -11,11 +11,16 @@ from sciten.tensor.multilinear.index import Index
 
 def sizes(map_: Multilinear, arguments: Sequence[Tensor], indices: Mapping[str, Index]) -> tuple[int, int]:
     """Batch and channels; raises `ConfigError` where arguments and indices do not fit the map and each other."""
-    if len(arguments) != len(map_.arguments):
-        raise ConfigError(f"Multilinear: expected {len(map_.arguments)} arguments, got {len(arguments)}")
+    _require_tensors(map_, arguments)
     named = {operand.index for operand in (*map_.arguments, *map_.results) if operand.index is not None}
     if missing := named - set(indices):
         raise ConfigError(f"Multilinear: needs the index {', '.join(sorted(missing))}, which was not given")
+    for name in sorted(named):
+        if not isinstance(indices[name], Index):
+            what = type(indices[name]).__name__
+            raise ConfigError(
+                f"Multilinear: expected the index {name} to be an Index(rows, size), got a {what}"
+            )
     # Neither len() nor a set: either would turn the symbol that a traced length is into a number.
     lengths = {name: indices[name].rows.shape[0] for name in sorted(named)}
     batch: int | None = next(iter(lengths.values()), None)
@@ -48,3 +53,16 @@ def sizes(map_: Multilinear, arguments: Sequence[Tensor], indices: Mapping[str, 
                 f"got {list(argument.shape)}, {argument.dtype} on {argument.device}"
             )
     return batch if batch is not None else 1, channels if channels is not None else 1
+
+
+def _require_tensors(map_: Multilinear, arguments: Sequence[Tensor]) -> None:
+    if not arguments or len(arguments) != len(map_.arguments):
+        least = max(1, len(map_.arguments))
+        raise ConfigError(f"Multilinear: expected {least} arguments, got {len(arguments)}")
+    for position, argument in enumerate(arguments):
+        # Of complex numbers the gradients would lack their conjugation.
+        if not isinstance(argument, Tensor) or not argument.is_floating_point():
+            what = f"{argument.dtype} tensor" if isinstance(argument, Tensor) else type(argument).__name__
+            raise ConfigError(
+                f"Multilinear: expected argument {position} to be a floating-point tensor, got a {what}"
+            )

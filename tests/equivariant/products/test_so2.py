@@ -458,3 +458,25 @@ def test_equals_the_convolution_of_e3nn_at_high_degree(parity: bool) -> None:
         strict=True,
     ):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-8)
+
+
+def test_every_size_may_be_a_symbol_of_a_compiled_program() -> None:
+    product = SO2Product(2, 2, 2, 2)
+    compiled = torch.compile(product, fullgraph=True, dynamic=True, backend="aot_eager")
+    for edges in (5, 8):
+        features, vectors = torch.randn(edges, 9, 2), torch.randn(edges, 3)
+        torch.testing.assert_close(compiled(features, vectors), product(features, vectors))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p: SO2Product(2.0, 2, 1, 1), "expected lmax_in to be an integer, got 2.0"),
+        (lambda p: SO2Product(2, 2, 1, 1, mmax=1.0), "expected mmax to be an integer, got 1.0"),
+        (lambda p: p(None, torch.zeros(2, 3)), "expected features to be a tensor, got a NoneType"),
+        (lambda p: p(torch.zeros(2, 9, 1), [[1.0, 0, 0]] * 2), "expected vectors to be a tensor, got a list"),
+    ],
+)
+def test_what_is_no_number_or_tensor_is_refused(call, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"SO2Product: {message}"):
+        call(SO2Product(2, 2, 1, 1))

@@ -96,6 +96,7 @@ ARGUMENTS = [
     ("ElementwiseTensorProduct", lambda a, b: (a, b, [o3.Irrep("2e"), o3.Irrep("1e")])),
     ("TensorSquare", lambda a, b: (a,)),
     ("TensorSquare", lambda a, b: (b, "4x0e+3x1e+2x2e+1o")),
+    ("TensorSquare", lambda a, b: (b, "2x3e+2x2e+1o+4x1e+3x0e")),
     ("TensorSquare", lambda a, b: (a, None, ["0e", "2e"])),
 ]
 

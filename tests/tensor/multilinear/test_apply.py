@@ -99,3 +99,23 @@ def test_shapes_alone_need_no_kernel_and_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert isinstance(default_executor(torch.empty(2, device="meta")), Reference)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a, i: ([], i, None), r"expected \d arguments, got 0"),
+        (
+            lambda a, i: ([a[0].to(torch.complex128), *a[1:]], i, None),
+            "argument 0 to be a floating-point tensor",
+        ),
+        (lambda a, i: ([a[0].detach().numpy(), *a[1:]], i, None), "argument 0 .* got a ndarray"),
+        (lambda a, i: (a, {name: index.rows for name, index in i.items()}, None), "to be an Index"),
+        (lambda a, i: (a, i, "cpu"), "expected an executor such as .* got 'cpu'"),
+        (lambda a, i: (a, i, Reference), "expected an executor such as .* got <class"),
+    ],
+)
+def test_what_does_not_fit_is_named(change, message: str) -> None:
+    arguments, indices, executor = change(*rich_arguments(batch=5, channels=2))
+    with pytest.raises(ConfigError, match=message):
+        evaluate(rich_map(), arguments, indices, executor=executor)

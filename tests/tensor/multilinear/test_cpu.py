@@ -116,7 +116,7 @@ print(float(result.sum()), len([w for w in caught if "no C++ compiler" in str(w.
     assert done.stdout.split() == ["12.0", "1"]
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_dtypes_without_a_kernel_are_refused(dtype: torch.dtype) -> None:
     arguments, indices = rich_arguments(batch=5, channels=2)
     with pytest.raises(ConfigError, match="Cpu: expected float32 or float64 on the CPU, got"):

@@ -70,3 +70,33 @@ def test_terms_must_name_what_is_there(factors, target, message) -> None:
 def test_how_many_channels_there_are_must_come_from_an_argument() -> None:
     with pytest.raises(ConfigError, match="no argument has any"):
         Multilinear((Operand(1, channels=False),), (Operand(1),), (Term(1.0, ((0, 0),), (0, 0)),))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Operand(-1), "at least 0 components, got -1"),
+        (lambda: Operand(2, index="row", shared=True), "an index .* of an operand that is not shared"),
+        (lambda: Operand(2, index="a,b"), "an index named by an identifier"),
+        (lambda: _product(float("nan")), "expected finite coefficients, got Term"),
+        (lambda: _product(1.0).derivative(-1), r"one of 2 arguments, from 0, got -1"),
+        (lambda: _product(1.0).derivative([0, 2]), r"one of 2 arguments, from 0, got 2"),
+        (lambda: _product(1.0).derivative(0, [1]), r"one of 1 results, from 0, got 1"),
+        (lambda: Multilinear.from_text("abc"), "expected text that to_text wrote, got 'abc'"),
+    ],
+)
+def test_what_cannot_be_is_refused(make, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_lists_are_taken_as_tuples() -> None:
+    plain = _product(1.0)
+    assert Multilinear(list(plain.arguments), list(plain.results), list(plain.terms)) == plain
+    assert hash(Multilinear(list(plain.arguments), list(plain.results), plain.terms)) == hash(plain)
+
+
+def _product(coefficient: float) -> Multilinear:
+    return Multilinear(
+        (Operand(1), Operand(1)), (Operand(1),), (Term(coefficient, ((0, 0), (1, 0)), (0, 0)),)
+    )

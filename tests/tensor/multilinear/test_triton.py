@@ -315,8 +315,10 @@ def test_coefficients_are_exact_in_float64() -> None:
 
 def test_what_it_cannot_serve_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments, indices = rich_arguments(batch=5, channels=2)
-    with pytest.raises(ConfigError, match=r"float64, float32, float16 and bfloat16, not torch\.int64"):
-        evaluate(rich_map(), [a.detach().long() for a in arguments], indices, executor=Triton())
+    with pytest.raises(ConfigError, match=r"float64, float32, float16 and bfloat16, not torch\.float8_e5m2"):
+        evaluate(
+            rich_map(), [a.detach().to(torch.float8_e5m2) for a in arguments], indices, executor=Triton()
+        )
     monkeypatch.setattr(triton, "_interpreted", lambda: False)
     triton.unavailable.cache_clear()
     with pytest.raises(ConfigError, match=r"cpu: Triton runs on the CPU only under TRITON_INTERPRET=1"):
