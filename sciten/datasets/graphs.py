@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,7 +121,11 @@ def check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
 
 
 def batch_from_ase(structures: "Sequence[Atoms]", cutoff: float) -> AtomsBatch:
-    """A batch of ASE structures with neighbour lists and no labels; raises `DataError` for an empty one."""
+    """A batch of ASE structures with neighbour lists and no labels.
+
+    Raises:
+        DataError: a structure is empty, or its info has a charge or spin that is no finite number.
+    """
     frames = [
         Structure(
             positions=np.asarray(atoms.positions, dtype=np.float64),
@@ -129,12 +133,27 @@ def batch_from_ase(structures: "Sequence[Atoms]", cutoff: float) -> AtomsBatch:
             cell=atoms.cell.array,
             pbc=np.asarray(atoms.pbc, dtype=bool),
             config_type=str(atoms.info.get("config_type", "default")),
-            charge=atoms.info.get("charge"),
-            spin=atoms.info.get("spin"),
+            charge=_number(atoms.info, "charge"),
+            spin=_number(atoms.info, "spin"),
         )
         for atoms in structures
     ]
     return _graphs(frames, cutoff)
+
+
+def _number(info: Mapping[str, Any], name: str) -> float | None:
+    value = info.get(name)
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(
+            f"expected the {name} of a structure to be a finite number, got {value!r}; or leave it out"
+        )
+    return number
 
 
 def batch_from_structures(structures: Sequence[Structure], cutoff: float) -> AtomsBatch:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.build import molecule
 from ase.neighborlist import primitive_neighbor_list
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -255,3 +256,12 @@ def test_two_atoms_at_the_ends_of_the_world():
 def test_atoms_at_one_place_are_refused():
     with pytest.raises(DataError, match="atoms 0 and 1 are 0 Å apart"):
         batch_from_ase([Atoms("H2", [[0, 0, 0], [0, 0, 0]])], 3.0)
+
+
+@pytest.mark.parametrize("value", ["a", [1, 2], float("nan")])
+@pytest.mark.parametrize("name", ["charge", "spin"])
+def test_charges_and_spins_must_be_numbers(name: str, value: object) -> None:
+    atoms = molecule("H2O")
+    atoms.info[name] = value
+    with pytest.raises(DataError, match=f"expected the {name} of a structure to be a finite number, got"):
+        batch_from_ase([atoms], 3.0)
