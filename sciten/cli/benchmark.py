@@ -1,8 +1,9 @@
 """`sciten benchmark`."""
 
+import contextlib
 import json as json_
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -99,7 +100,7 @@ def tensor_products(
 
     Peers whose Python is not given are left out. A complete comparison in a checkout replaces the results and the
     plot in benchmarks/results/ unless --json names another place (the plot goes beside it); other runs write only
-    where --json says.
+    where --json says. A run that stops early leaves the parts that it finished beside that file.
     """
     from sciten.cli.benchmarks import tensor_products as products
     from sciten.cli.benchmarks.tensor_products import plot, report
@@ -117,15 +118,15 @@ def tensor_products(
     if degree:
         settings = replace(settings, degrees=tuple(sorted(set(degree))))
     _warn_of_load()
-    print(f"this takes about {settings.minutes:.0f} minutes", file=sys.stderr)
-    document = products.run(settings)
-    print(report.table(document))
+    print(f"{settings.cases} cases, counted by the bar", file=sys.stderr)
     everything = settings == replace(
         settings, only=tuple(products.PARTS), degrees=products.Settings().degrees
     )
-    peers = None not in (fairchem_python, torchmd_python)
-    complete = everything and peers and not small and not document["skipped"]
-    target = _write(document, json, "tensor_products", complete=complete)
+    complete = everything and None not in (fairchem_python, torchmd_python) and not small
+    with _kept(_target(json, "tensor_products", complete=complete)) as keep:
+        document = products.run(settings, after_part=keep)
+        print(report.table(document))
+        target = _write(document, json, "tensor_products", complete=complete)
     if target is not None and "expressivity" in document:
         plot.plot(document, target.with_suffix(".png"))
         print(f"written: {target.with_suffix('.png')}")
@@ -150,12 +151,43 @@ def _warn_of_load() -> None:
 
 def _write(document: Mapping[str, Any], json: Path | None, name: str, *, complete: bool) -> Path | None:
     """Write the results where they are wanted; returns where."""
-    from sciten.cli.benchmarks import machine
-    from sciten.files import write_text
-
-    root = machine.checkout()
-    target = json or (root / "benchmarks" / "results" / f"{name}.json" if root and complete else None)
+    target = _target(json, name, complete=complete)
     if target is not None:
-        write_text(target, json_.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        _write_json(target, document)
         print(f"written: {target}")
     return target
+
+
+def _target(json: Path | None, name: str, *, complete: bool) -> Path | None:
+    from sciten.cli.benchmarks import machine
+
+    root = machine.checkout()
+    return json or (root / "benchmarks" / "results" / f"{name}.json" if root and complete else None)
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    from sciten.files import write_text
+
+    write_text(path, json_.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def _kept(target: Path | None) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Keeps what a run has found so far in a file beside its target, which goes once the target is written."""
+    partial = target.with_suffix(".partial.json") if target else None
+    kept = False
+
+    def keep(document: Mapping[str, Any]) -> None:
+        nonlocal kept
+        if partial is not None:
+            _write_json(partial, document)
+            kept = True
+
+    try:
+        yield keep
+    except BaseException:
+        if kept:
+            print(f"stopped early; the parts that were finished are in {partial}", file=sys.stderr)
+        raise
+    if kept and partial is not None:
+        partial.unlink(missing_ok=True)

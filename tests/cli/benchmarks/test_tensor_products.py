@@ -1,7 +1,6 @@
 """`sciten benchmark tensor-products` at tiny sizes; the peers but e3nn are stand-ins, sciten itself."""
 
 import importlib.util
-import inspect
 import json
 import os
 import sys
@@ -20,17 +19,24 @@ from sciten.cli.benchmarks import machine, tensor_products
 from sciten.cli.benchmarks.processes import WorkerError
 from sciten.cli.benchmarks.summary import compare
 from sciten.cli.benchmarks.tensor_products import PARTS, degrees, findings, measurement, parts, plot, report
-from sciten.cli.benchmarks.tensor_products.degrees import ALTERNATIVES, E3NN_MODES, OURS, QUANTITY, SIGNALS
+from sciten.cli.benchmarks.tensor_products.degrees import (
+    ALTERNATIVES,
+    CHANNELWISE,
+    COMPARED,
+    E3NN_MODES,
+    OURS,
+    QUANTITY,
+)
 from sciten.cli.benchmarks.tensor_products.rows import Measurer, Program, repeats_of
-from sciten.cli.benchmarks.tensor_products.settings import SMALL, Settings
+from sciten.cli.benchmarks.tensor_products.settings import PASSES, SMALL, Settings
 from sciten.cli.benchmarks.workers import products
 from sciten.cli.main import app
 from sciten.errors import ConfigError
-from sciten.potentials import MACE
 
 ROOT = Path(__file__).parents[3]
 TINY = replace(SMALL, threads=1, rounds=2, degrees=(1,))
 SIZE = {"lmax": 2, "samples": 5, "channels": 3}
+EVEN = {"paths": "even", **SIZE}
 CASE = {
     "product": "convolution",
     "n_atoms": 8,
@@ -102,13 +108,13 @@ def document() -> dict[str, Any]:
     rows = []
     for degree in (1, 2, 3, 6, 10):
         times = {name: float(degree**3) for name in ALTERNATIVES}
-        times |= {name: degree**5 / 8 for name in (OURS, *SIGNALS, "e3nn") if name not in ALTERNATIVES}
-        times[ALTERNATIVES["MatrixProduct"][0]] = 0.5
+        times |= dict.fromkeys((*CHANNELWISE, "e3nn"), degree**5 / 8)
+        times[ALTERNATIVES["MatrixProduct"]] = 0.5
         for name in ("forward", "backward"):
             rows.append(row(degree, name, times, fastest_e3nn="e3nn", ratios={"e3nn": 1.0}))
     rows[0]["left_out"] = {"e3nn, torch.compile": "took too long"}
     rows[2]["left_out"] = {"e3nn, torch.compile": "took too long"}
-    values = {name: {str(d): d + 1 for d in (1, 2, 3, 6, 10)} for name in (OURS, *SIGNALS)}
+    values = {name: {str(d): d + 1 for d in (1, 2, 3, 6, 10)} for name in (*CHANNELWISE, *ALTERNATIVES)}
     other = {
         "part": "tensornet",
         "title": "TensorNet, training step",
@@ -123,7 +129,7 @@ def document() -> dict[str, Any]:
         "versions": {"sciten": "1", "torch": "2", "peers": {"e3nn": "3"}},
         "settings": TINY.reported(),
         "cases": [*rows, other],
-        "skipped": {"mace": "MACE takes no product"},
+        "skipped": {"tensornet": "no --torchmd-python"},
         "expressivity": {"values": values},
         "crossovers": findings.crossovers(rows),
         "growth": findings.growth(rows),
@@ -141,7 +147,9 @@ def check(request: Mapping[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("program", "size"),
     [
-        (OURS, SIZE),
+        (OURS, EVEN),
+        (OURS, {**EVEN, "paths": "odd"}),
+        (OURS, {**EVEN, "paths": "all"}),
         ("convolution", {"case": CASE}),
         ("TensorProduct convolution", {"case": CASE}),
         ("SO2Product", EDGES),
@@ -158,7 +166,7 @@ def test_our_programs_equal_e3nn(program: str, size: Mapping[str, Any], name: st
         compare("e3nn", theirs, ours)
 
 
-@pytest.mark.parametrize("program", SIGNALS)
+@pytest.mark.parametrize("program", ALTERNATIVES)
 def test_products_of_signals_run(program: str) -> None:
     found = check({"program": program, "pass": "backward", **SIZE})
     assert len(found["some"]) == 2 * 3 * 9 and len(found["gradient"]) == 2
@@ -166,16 +174,18 @@ def test_products_of_signals_run(program: str) -> None:
 
 
 def test_a_row_of_degrees(monkeypatch: pytest.MonkeyPatch) -> None:
-    few = {"GauntProduct": (OURS,)}
-    monkeypatch.setattr(degrees, "SIGNALS", ("GauntProduct",))
+    few = {"GauntProduct": OURS, "GauntProduct, fourier": OURS}
+    for module in (degrees, findings):
+        monkeypatch.setattr(module, "ALTERNATIVES", few)
+        monkeypatch.setattr(module, "CHANNELWISE", {OURS: "even"})
     monkeypatch.setattr(degrees, "E3NN_MODES", {"eager": "e3nn"})
-    monkeypatch.setattr(findings, "ALTERNATIVES", few)
     found = tensor_products.run(replace(TINY, only=("degrees",)), progress=False)
     assert json.loads(json.dumps(found)) == found
     assert found["settings"]["samples"] == 16 and found["versions"]["peers"]["e3nn"]
     assert [(case["L"], case["pass"]) for case in found["cases"]] == [(1, "forward"), (1, "backward")]
     for case in found["cases"]:
-        assert set(case["programs"]) == {OURS, "GauntProduct", "e3nn"}
+        assert set(case["programs"]) == {OURS, *few, "e3nn"}
+        assert "some" in case["programs"]["GauntProduct, fourier"]["difference"]
         assert case["rounds"] == 2 and not case["left_out"]
         ours, theirs = (case["programs"][name] for name in (OURS, "e3nn"))
         assert ("cached_first_s" in ours) == (case["pass"] == "backward")
@@ -187,19 +197,19 @@ def test_a_row_of_degrees(monkeypatch: pytest.MonkeyPatch) -> None:
     targets = [line["what"].split(" of ")[0] for case in found["cases"] for line in case["targets"]]
     assert targets == ["first call", f"e3nn / {OURS}", "first call"]
     assert found["expressivity"]["values"]["GauntProduct"] == {"1": 4}
-    assert [crossing["up_to"] for crossing in found["crossovers"]] == [1, 1] and found["growth"] is None
+    assert [crossing["up_to"] for crossing in found["crossovers"]] == [1] * 4 and found["growth"] is None
     assert "ns per sample and channel" in report.table(found)
 
 
-def test_a_program_beyond_its_limit_is_left_out() -> None:
+def test_a_program_beyond_its_limit_is_left_out_from_then_on() -> None:
     late = Program("late", "products", {"program": "GauntProduct", **SIZE}, limit=0.01)
     ours = replace(late, name="ours", limit=None)
+    passes = {name: {"pass": name} for name in PASSES}
     with Measurer(TINY, tqdm(disable=True)) as measurer:
-        found = measurer.rows("title", [ours, late], {"only": {"pass": "forward"}}, "us_per_sample", 5)[
-            "only"
-        ]
-    assert list(found["programs"]) == ["ours"]
-    assert found["left_out"] == {"late": "late: the worker, asked to prepare, took longer than 0.01 s"}
+        found = measurer.rows("title", [ours, late], passes, "us_per_sample", 5)
+    why = {"late": "late: the worker, asked to prepare, took longer than 0.01 s"}
+    assert [list(row["programs"]) for row in found.values()] == [["ours"]] * 2
+    assert [row["left_out"] for row in found.values()] == [why] * 2
 
 
 def test_a_program_that_is_needed_must_not_fail() -> None:
@@ -268,22 +278,34 @@ def test_tensornet_beside_a_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert case["targets"][0]["what"].endswith(" / sciten") and "not AcAc" in case["system"]
 
 
-def test_what_cannot_be_measured_is_skipped_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Old:
-        def __init__(self, elements: list[int]) -> None: ...
-
-    monkeypatch.setattr(measurement, "MACE", Old)
-    found = tensor_products.run(replace(TINY, only=("tensornet", "mace")), progress=False)
-    assert found["skipped"] == {"tensornet": "no --torchmd-python", "mace": "MACE takes no product"}
+def test_what_cannot_be_measured_is_skipped_and_said() -> None:
+    found = tensor_products.run(replace(TINY, only=("tensornet",)), progress=False)
+    assert found["skipped"] == {"tensornet": "no --torchmd-python"}
     assert found["cases"] == [] and "tensornet skipped: no --torchmd-python" in report.table(found)
 
 
 def test_mace_with_either_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    if "product" not in inspect.signature(MACE).parameters:
-        pytest.skip("MACE takes no product")
     monkeypatch.delenv("SCITEN_REFERENCE_DATA", raising=False)
     (case,) = tensor_products.run(replace(TINY, only=("mace",)), progress=False)["cases"]
     assert set(case["ratios"]) == {"MACE, Gaunt"}
+
+
+def test_finished_parts_outlive_one_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(measurer: Measurer) -> list[dict[str, Any]]:
+        raise WorkerError("a peer failed")
+
+    stubs = {"convolution": lambda measurer: [document()["cases"][-1]], "mace": fails}
+    monkeypatch.setattr(measurement, "_MEASURES", stubs)
+    target = tmp_path / "found.json"
+    options = ["--small", "--only", "convolution", "--only", "mace", "--json", str(target)]
+    result = CliRunner().invoke(app, ["benchmark", "tensor-products", *options])
+    assert isinstance(result.exception, WorkerError)
+    partial = tmp_path / "found.partial.json"
+    assert "stopped early" in result.output and not target.exists()
+    assert len(json.loads(partial.read_text(encoding="utf-8"))["cases"]) == 1
+    stubs["mace"] = lambda measurer: []
+    result = CliRunner().invoke(app, ["benchmark", "tensor-products", *options])
+    assert result.exit_code == 0 and target.is_file() and not partial.exists()
 
 
 def test_crossovers_and_growth() -> None:
@@ -298,16 +320,17 @@ def test_crossovers_and_growth() -> None:
 def test_expressivity_is_the_number_of_paths() -> None:
     found = findings.expressivities((2, 4))["values"]
     assert found[OURS] == {"2": 11, "4": 42} and found["GauntProduct"] == {"2": 7, "4": 13}
-    both = found["ClebschGordanProduct, all paths"]["4"]
-    assert both == found["ClebschGordanProduct, odd paths"]["4"] + 42
+    assert found["TensorProduct, all paths"]["4"] == found["TensorProduct, odd paths"]["4"] + 42
+    assert found["GauntProduct, fourier"] == found["GauntProduct"]
 
 
 def test_report_and_plot(tmp_path: Path) -> None:
     found = document()
     text = report.table(found)
-    assert "GauntProduct, forward: faster than ClebschGordanProduct and TensorProduct: from L = 3 on" in text
-    assert "MatrixProduct, forward: faster than ClebschGordanProduct, all paths: none up to L = 10" in text
-    assert "TensorNet, training step: x 1.25, ≥ 1.5 MISSED" in text and "mace skipped" in text
+    assert "GauntProduct, forward: faster than TensorProduct: from L = 3 on" in text
+    assert "MatrixProduct, forward: faster than TensorProduct, all paths: none up to L = 10" in text
+    assert "TensorNet, training step: x 1.25, ≥ 1.5 MISSED" in text and "tensornet skipped" in text
+    assert COMPARED in text and COMPARED in report.markdown(found)
     assert "L = 1, forward and L = 2, forward: e3nn, torch.compile: took too long" in text
     section = report.markdown(found)
     head, rule, *body = section.split("\n\n")[1].splitlines()
@@ -334,7 +357,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"SCITEN_{name}_PYTHON", raising=False)
     chosen: list[Settings] = []
 
-    def measured(settings: Settings) -> dict[str, Any]:
+    def measured(settings: Settings, **_: Any) -> dict[str, Any]:
         chosen.append(settings)
         return document()
 
@@ -357,15 +380,14 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(app, ["benchmark", "tensor-products", *options, "--json", str(target)])
     assert result.exit_code == 0, result.output
     assert chosen == [replace(SMALL, only=("degrees", "mace"), degrees=(2,), rounds=4, threads=1)]
-    assert "this takes about" in result.output and "written" in result.output
+    assert "3 cases" in result.output and "written" in result.output
     assert json.loads(target.read_text(encoding="utf-8"))["measured"] == "2026-01-01"
     assert target.with_suffix(".png").is_file()
     peers = ["--fairchem-python", "a", "--torchmd-python", "b"]
+    CliRunner().invoke(app, ["benchmark", "tensor-products", *peers[:2]])
+    assert not (tmp_path / "benchmarks").exists()  # a peer is missing: not complete
     result = CliRunner().invoke(app, ["benchmark", "tensor-products", *peers])
     assert result.exit_code == 0 and chosen[-1].only == tuple(PARTS)
-    assert not (tmp_path / "benchmarks").exists()  # a part was skipped: not complete
-    monkeypatch.setattr(tensor_products, "run", lambda settings: document() | {"skipped": {}})
-    CliRunner().invoke(app, ["benchmark", "tensor-products", *peers])
     assert {path.name for path in (tmp_path / "benchmarks" / "results").iterdir()} == {
         "tensor_products.json",
         "tensor_products.png",

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sciten.cli.benchmarks.summary import ratios, target
+from sciten.cli.benchmarks.summary import FIRST_CALL_TARGET, ratios, target
 from sciten.cli.benchmarks.tensor_products.rows import Measurer, Program
 from sciten.cli.benchmarks.tensor_products.settings import (
     CHANNELWISE_TARGETS,
     FIRST_CALL_DEGREE,
-    FIRST_CALL_TARGET,
     GAUNT_TARGETS,
     PASSES,
 )
@@ -17,13 +16,23 @@ QUANTITY = "ns_per_sample_and_channel"
 OURS = "TensorProduct"
 #: Ways of running e3nn: as it comes with a recent torch, as TorchScript, and with everything that is timed compiled.
 E3NN_MODES = {"eager": "e3nn", "script": "e3nn, TorchScript", "compile": "e3nn, torch.compile"}
-#: Products that are cheaper than a Clebsch-Gordan product, and our Clebsch-Gordan products on the same irreps.
+#: Our Clebsch-Gordan products: the paths that each has, with a weight for each path and channel.
+CHANNELWISE = {OURS: "even", f"{OURS}, odd paths": "odd", f"{OURS}, all paths": "all"}
+#: Products without weights on paths, and the Clebsch-Gordan product of the same irreps and channels.
 ALTERNATIVES = {
-    "GauntProduct": ("ClebschGordanProduct", OURS),
-    "VectorGauntProduct": ("ClebschGordanProduct, odd paths",),
-    "MatrixProduct": ("ClebschGordanProduct, all paths",),
+    "GauntProduct": OURS,
+    "GauntProduct, fourier": OURS,
+    "VectorGauntProduct": f"{OURS}, odd paths",
+    "MatrixProduct": f"{OURS}, all paths",
 }
-SIGNALS = tuple(name for product, peers in ALTERNATIVES.items() for name in (product, *peers) if name != OURS)
+#: Products that compute the same as another one of ours.
+_ALIKE = {"GauntProduct, fourier": "GauntProduct"}
+#: For people who read the times.
+COMPARED = (
+    f'{OURS}: mode "uuu", a weight for each path and channel, in time (with its gradient) and in expressivity; '
+    "other products: the same irreps and channels, no weights; expressivity: of single channels, between linear maps "
+    "that mix no degrees and are not timed"
+)
 
 
 def measure(measurer: Measurer) -> list[dict[str, Any]]:
@@ -56,12 +65,16 @@ def measure(measurer: Measurer) -> list[dict[str, Any]]:
 def _programs(measurer: Measurer, degree: int, given_up: dict[str, int]) -> list[Program]:
     settings = measurer.settings
     request = {"lmax": degree, "samples": settings.samples, "channels": settings.channels}
+    wanted = {name: {"program": OURS, "paths": paths} for name, paths in CHANNELWISE.items()}
+    wanted |= {name: {"program": name} for name in ALTERNATIVES}
     cached = degree <= FIRST_CALL_DEGREE
     ours = [
-        Program(name, "products", {"program": name, **request}, cached=cached) for name in (OURS, *SIGNALS)
+        Program(name, "products", {**details, **request}, like=_ALIKE.get(name), cached=cached)
+        for name, details in wanted.items()
     ]
     modes = [mode for mode in E3NN_MODES if mode not in given_up]
-    return [*ours, *e3nn_programs(request, OURS, settings.e3nn_limit, modes)]
+    theirs = {"paths": CHANNELWISE[OURS], **request}
+    return [*ours, *e3nn_programs(theirs, OURS, settings.e3nn_limit, modes)]
 
 
 def e3nn_programs(
@@ -96,7 +109,7 @@ def _judged(programs: dict[str, Any], degree: int, name: str) -> dict[str, Any]:
         found = programs["GauntProduct"][QUANTITY]["median"]
         targets.append(target("GauntProduct, ns", found, GAUNT_TARGETS[degree], at_most=True))
     if degree <= FIRST_CALL_DEGREE:
-        ours = {product: programs[product]["first_s"] for product in (OURS, *SIGNALS)}
+        ours = {product: programs[product]["first_s"] for product in (*CHANNELWISE, *ALTERNATIVES)}
         slowest = max(ours, key=lambda product: float(ours[product]))
         targets.append(target(f"first call of {slowest}, s", ours[slowest], FIRST_CALL_TARGET, at_most=True))
     return {"ratios": over, "fastest_e3nn": best, "targets": targets}

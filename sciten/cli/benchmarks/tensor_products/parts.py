@@ -1,17 +1,14 @@
-"""The other parts: the convolution, SO(2) products, and products within potentials."""
+"""More parts: the convolution, and products within potentials."""
 
-from dataclasses import asdict
 from typing import Any
 
-from sciten.cli.benchmarks import so2
 from sciten.cli.benchmarks.machine import checkout
-from sciten.cli.benchmarks.summary import ratios, target
+from sciten.cli.benchmarks.summary import first_call, ratios, target
 from sciten.cli.benchmarks.systems import molecules
 from sciten.cli.benchmarks.tensor_products.degrees import e3nn_programs, fastest_e3nn
 from sciten.cli.benchmarks.tensor_products.rows import Measurer, Program
 from sciten.cli.benchmarks.tensor_products.settings import (
     CONVOLUTION_TARGET,
-    FIRST_CALL_TARGET,
     PASSES,
     TENSORNET_TARGET,
 )
@@ -47,52 +44,13 @@ def convolution(measurer: Measurer) -> list[dict[str, Any]]:
     for name, row in rows.items():
         over = ratios(row["programs"], OURS, "us_per_edge")
         best = fastest_e3nn(row["programs"], "us_per_edge")
-        targets = [_first_call(row["programs"][OURS])]
+        targets = [first_call(row["programs"][OURS])]
         if name == "backward" and best is not None:
             targets.append(target(f"{best} / {OURS}", over[best], CONVOLUTION_TARGET))
         title = f"convolution, {edges} edges, {channels} channels, lmax = {lmax}, {PASSES[name]}"
         head = {"part": "convolution", "title": title, "pass": name, "case": case, "edges": edges}
         found.append({**head, **row, "ratios": over, "fastest_e3nn": best, "targets": targets})
     return found
-
-
-def so2_products(measurer: Measurer) -> list[dict[str, Any]]:
-    """Beside fairchem, and without radial factors beside e3nn's fully connected convolution."""
-    settings = measurer.settings
-    found = []
-    for case in settings.so2:
-        measurer.bar.set_description(case.title)
-        row = so2.measure_so2(
-            case,
-            peer_python=settings.fairchem_python,
-            rounds=settings.rounds,
-            warm_up=settings.warm_up,
-            threads=settings.threads,
-            after_round=measurer.bar.update,
-        )
-        left_out = {} if settings.fairchem_python else {so2.FAIRCHEM: "not measured: no --fairchem-python"}
-        over = ratios(row["programs"], OURS, "us_per_edge")
-        found.append({"part": "so2", "title": case.title, **row, "left_out": left_out, "ratios": over})
-    case = settings.so2[0]
-    return [*found, _beside_fully_connected(measurer, case)]
-
-
-def _beside_fully_connected(measurer: Measurer, case: so2.So2Case) -> dict[str, Any]:
-    settings = measurer.settings
-    request = {"lmax": case.lmax, "channels": case.channels, "edges": case.edges}
-    programs = [
-        Program(OURS, "products", {"program": "SO2Product", **request}),
-        *e3nn_programs(request, OURS, settings.e3nn_limit, ("eager", "script")),
-    ]
-    title = f"fully connected convolution, lmax = {case.lmax}, {case.channels} channels"
-    rows = measurer.rows(title, programs, {"forward": {"pass": "forward"}}, "us_per_edge", case.edges)
-    row = rows["forward"]
-    note = "shared weights without radial factors: e3nn would need weights for each edge"
-    head = {"part": "so2", "title": title, "pass": "forward", **asdict(case), "note": note}
-    over = ratios(row["programs"], OURS, "us_per_edge")
-    targets = [_first_call(row["programs"][OURS])]
-    best = fastest_e3nn(row["programs"], "us_per_edge")
-    return {**head, **row, "ratios": over, "fastest_e3nn": best, "targets": targets}
 
 
 def tensornet(measurer: Measurer) -> list[dict[str, Any]]:
@@ -174,7 +132,3 @@ def mace(measurer: Measurer) -> list[dict[str, Any]]:
     title = f"MACE, L = {settings.mace_hidden_lmax}, training step"
     head = {"part": "mace", "title": title, "system": system.source, "atoms": batch.n_atoms}
     return [{**head, **row, "ratios": ratios(row["programs"], "MACE, Clebsch-Gordan"), "targets": []}]
-
-
-def _first_call(program: dict[str, Any]) -> dict[str, Any]:
-    return target("first call, s", program["first_s"], FIRST_CALL_TARGET, at_most=True)

@@ -1,11 +1,12 @@
 """Time against expressivity: what a product costs for what it can say."""
 
 import io
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sciten.cli.benchmarks.tensor_products.degrees import E3NN_MODES, OURS, QUANTITY
+from sciten.cli.benchmarks.tensor_products.degrees import COMPARED, E3NN_MODES, OURS, QUANTITY
 from sciten.cli.benchmarks.tensor_products.settings import PASSES
 from sciten.files import write_bytes
 
@@ -28,6 +29,7 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
         panel.set_xlabel("expressivity (dimension of the bilinear maps reached)")
     panels[0].set_ylabel("ns per sample and channel")
     panels[0].legend(fontsize=8)
+    figure.supxlabel(textwrap.fill(COMPARED, 160), fontsize=8)
     picture = io.BytesIO()
     FigureCanvasAgg(figure).print_png(picture)
     write_bytes(path, picture.getvalue())

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sciten.cli.benchmarks.tensor_products.degrees import E3NN_MODES, OURS, QUANTITY
+from sciten.cli.benchmarks.tensor_products.degrees import COMPARED, E3NN_MODES, OURS, QUANTITY
 from sciten.cli.benchmarks.tensor_products.settings import PASSES
 
 _UNITS = {QUANTITY: "ns", "us_per_edge": "µs/edge", "us_per_atom": "µs/atom"}
@@ -104,9 +104,11 @@ def _crossings(document: _Document) -> list[str]:
     for crossing in document.get("crossovers", []):
         start = crossing["from"]
         place = f"from L = {start} on" if start is not None else f"none up to L = {crossing['up_to']}"
-        against = " and ".join(crossing["against"])
-        found.append(f"{crossing['product']}, {PASSES[crossing['pass']]}: faster than {against}: {place}")
-    return found
+        words = (
+            f"{crossing['product']}, {PASSES[crossing['pass']]}: faster than {crossing['against']}: {place}"
+        )
+        found.append(words)
+    return [*found, COMPARED] if found else []
 
 
 def _absent(document: _Document) -> list[str]:

@@ -53,7 +53,7 @@ class Measurer:
 
     Args:
         settings: rounds, warm-up and threads.
-        bar: shows what happens and counts the rounds.
+        bar: shows what happens and counts the rows.
     """
 
     def __init__(self, settings: Settings, bar: tqdm) -> None:
@@ -165,13 +165,14 @@ class Measurer:
         ready = [workers[name] for name in facts]
         repeats = {name: repeats_of(seconds) for name, seconds in calls.items()}
         rounds = self._rounds(sum(calls[name] * (n + (n > 1)) for name, n in repeats.items()))
-        seconds = interleaved(ready, rounds, repeats=repeats, after_round=self.bar.update)
+        seconds = interleaved(ready, rounds, repeats=repeats)
         for worker in ready:
             facts[worker.name] |= {
                 quantity: spread(seconds[worker.name], units),
                 "repeats": repeats[worker.name],
                 **worker.ask("memory"),
             }
+        self.bar.update()
         return {"rounds": rounds, "programs": facts, "left_out": dict(left_out)}
 
     def _rounds(self, round_seconds: float) -> int:

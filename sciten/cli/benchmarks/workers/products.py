@@ -7,7 +7,7 @@ All programs of a case get the same random numbers, each in its own layout. A re
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
@@ -23,19 +23,34 @@ from sciten.cli.benchmarks.workers.triton_products import Product
 _CHECKED = 2  # samples whose results are compared in full
 
 
-def natural(lmax: int, channels: int = 1) -> list[tuple[int, tuple[int, int]]]:
-    """Irreps of the harmonics up to a degree."""
-    return [(channels, (l, (-1) ** l)) for l in range(lmax + 1)]
+#: Parities of the degrees of the inputs and of the output, by which paths (l1, l2, l3) they leave: those whose sum is
+#: even, those whose sum is odd, or all.
+_PARITIES: Mapping[str, tuple[Callable[[int], int], Callable[[int], int]]] = {
+    "even": (lambda l: (-1) ** l, lambda l: (-1) ** l),
+    "odd": (lambda l: (-1) ** l, lambda l: -((-1) ** l)),
+    "all": (lambda l: 1, lambda l: 1),
+}
 
 
-def channelwise_instructions(lmax: int) -> list[tuple[int, int, int, str, bool]]:
-    """All paths that conserve natural parity, each with weights, in mode "uuu"."""
-    return [
+def channelwise(make: Callable[..., Any], paths: str, lmax: int, channels: int = 1) -> Any:
+    """A tensor product in mode "uuu" of all degrees up to lmax, with a weight for each path and channel.
+
+    Args:
+        make: `TensorProduct`, or what has its interface.
+        paths: "even" (natural parities), "odd" (those that a cross product reaches) or "all".
+        lmax: of the inputs and the output.
+        channels: of each irrep.
+    """
+    degrees = range(lmax + 1)
+    inputs, out = ([(channels, (l, parity(l))) for l in degrees] for parity in _PARITIES[paths])
+    instructions = [
         (a, b, c, "uuu", True)
-        for a in range(lmax + 1)
-        for b in range(lmax + 1)
-        for c in range(abs(a - b), min(a + b, lmax) + 1, 2)
+        for a in degrees
+        for b in degrees
+        for c in range(abs(a - b), min(a + b, lmax) + 1)
+        if paths == "all" or (a + b + c) % 2 == (paths == "odd")
     ]
+    return make(inputs, inputs, out, instructions, shared_weights=True, internal_weights=False)
 
 
 def _random(*shapes: tuple[int, ...]) -> list[Tensor]:
@@ -45,10 +60,7 @@ def _random(*shapes: tuple[int, ...]) -> list[Tensor]:
 
 def _channelwise(request: Request, make: Callable[..., Any]) -> Product:
     lmax, samples, channels = request["lmax"], request["samples"], request["channels"]
-    irreps = natural(lmax, channels)
-    product = make(
-        irreps, irreps, irreps, channelwise_instructions(lmax), shared_weights=True, internal_weights=False
-    )
+    product = channelwise(make, request["paths"], lmax, channels)
     dim = channels * (lmax + 1) ** 2
     return Product(product, tuple(_random((samples, dim), (samples, dim), (product.weight_numel,))))
 
@@ -57,16 +69,6 @@ def _signals(request: Request, make: Callable[[int], Callable[..., Tensor]]) -> 
     """A product of signals `[samples, channels, (lmax + 1)**2]`, without weights."""
     shape = (request["samples"], request["channels"], (request["lmax"] + 1) ** 2)
     return Product(make(request["lmax"]), tuple(_random(shape, shape)))
-
-
-def _clebsch_gordan(parity: Callable[[int], int], out: Callable[[int], int]) -> Callable[[int], Any]:
-    from sciten.equivariant import ClebschGordanProduct
-
-    def make(lmax: int) -> Any:
-        first = [(1, (l, parity(l))) for l in range(lmax + 1)]
-        return ClebschGordanProduct.from_irreps(first, first, [(1, (l, out(l))) for l in range(lmax + 1)])
-
-    return make
 
 
 def build(request: Request) -> Product:
@@ -84,13 +86,13 @@ def build(request: Request) -> Product:
         return triton_products.gathered(request["case"], ours.TensorProduct)
     if kind == "SO2Product":
         return _so2(request)
+    if kind == "SO2Product, radial":
+        return _so2_radial(request)
     makers: dict[str, Callable[[int], Callable[..., Tensor]]] = {
         "GauntProduct": lambda lmax: ours.GauntProduct(lmax, lmax, lmax, method="grid"),
+        "GauntProduct, fourier": lambda lmax: ours.GauntProduct(lmax, lmax, lmax, method="fourier"),
         "VectorGauntProduct": lambda lmax: ours.VectorGauntProduct(lmax, lmax, lmax),
         "MatrixProduct": lambda lmax: ours.MatrixProduct(lmax, lmax, lmax),
-        "ClebschGordanProduct": lambda lmax: ours.ClebschGordanProduct(lmax, lmax, lmax),
-        "ClebschGordanProduct, odd paths": _clebsch_gordan(lambda l: (-1) ** l, lambda l: -((-1) ** l)),
-        "ClebschGordanProduct, all paths": _clebsch_gordan(lambda l: 1, lambda l: 1),
     }
     return _signals(request, makers[kind])
 
@@ -159,6 +161,20 @@ def _so2(request: Request) -> Product:
     return Product(product, (features, vectors), lambda result: list(result.split(degrees, dim=1)))
 
 
+def _so2_radial(request: Request) -> Product:
+    """With the features, edges, radial factors and weights of a file; edges come as vectors in every call."""
+    from sciten.equivariant import SO2Product
+
+    with np.load(request["inputs"]) as file:
+        arrays = {name: torch.from_numpy(file[name]) for name in file.files}
+    features, vectors, radial = (arrays.pop(name) for name in ("features", "vectors", "radial"))
+    lmax, channels = request["lmax"], request["channels"]
+    product = SO2Product(lmax, lmax, channels, channels, mmax=request["mmax"], dtype=torch.float32)
+    product.load_state_dict(arrays)
+    product.requires_grad_(request["pass"] == "backward")
+    return Product(product, (features, vectors, radial), parameters=tuple(product.parameters()))
+
+
 class _Timed:
     """A product, its result alone or its gradients too."""
 
@@ -177,9 +193,9 @@ class _Timed:
         if self.cotangent is None:
             # Equal for all layouts of the same result.
             self.cotangent = torch.ones_like(result)
-        return torch.autograd.grad(result, self.leaves, self.cotangent)
+        return torch.autograd.grad(result, [*self.leaves, *self.product.parameters], self.cotangent)
 
-    def check(self, *, gradients: bool) -> dict[str, Any]:
+    def check(self, *, backward: bool) -> dict[str, Any]:
         result = self.forward()
         parts = self.product.by_path(result) if self.product.by_path else [result]
         arrays = [part.double() for part in parts]
@@ -187,8 +203,9 @@ class _Timed:
             "some": [value for array in arrays for value in array[:_CHECKED].flatten().tolist()],
             "squares": [float(array.square().sum()) for array in arrays],
         }
-        if gradients:
-            found["gradient"] = [float(g.double().square().sum()) for g in self.backward()]
+        if backward:
+            gradients = self.backward()[: len(self.leaves)]
+            found["gradient"] = [float(gradient.double().square().sum()) for gradient in gradients]
         return found
 
 
@@ -198,12 +215,10 @@ def prepare(request: Request) -> Job:
     start = time.perf_counter()
     timed = _Timed(build(request))
     load_s = time.perf_counter() - start
-    gradients = request["pass"] == "backward"
+    backward = request["pass"] == "backward"
     packages = ("e3nn",) if request["program"] == "e3nn" else ()
     facts = {"load_s": load_s, "versions": {name: version(name) for name in packages}}
-    return Job(
-        timed.backward if gradients else timed.forward, lambda: timed.check(gradients=gradients), facts
-    )
+    return Job(timed.backward if backward else timed.forward, lambda: timed.check(backward=backward), facts)
 
 
 if __name__ == "__main__":

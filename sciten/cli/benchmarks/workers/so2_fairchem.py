@@ -7,6 +7,7 @@ products. Its random roll about the edge is set to zero, for it has no bearing o
 
 import time
 import warnings
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -29,12 +30,14 @@ def prepare(request: Request) -> Job:
     with np.load(request["inputs"]) as file:
         arrays = {name: torch.from_numpy(file[name]) for name in file.files}
     inputs = [arrays.pop(name) for name in ("features", "vectors", "radial")]
+    leaves = [tensor.detach().requires_grad_() for tensor in inputs]
     start = time.perf_counter()
     convolution = _convolution(request, arrays)
     rotations = create_wigner_data_module(request["lmax"]).float()
     load_s = time.perf_counter() - start
-    training = request["task"] == "train"
-    convolution.requires_grad_(training)
+    backward = request["pass"] == "backward"
+    convolution.requires_grad_(backward)
+    cotangent = torch.ones_like(inputs[0])
     mapping = convolution.mappingReduced
     kept = None
     if request["mmax"] < request["lmax"]:
@@ -56,19 +59,21 @@ def prepare(request: Request) -> Job:
         return torch.bmm(back, mixed)
 
     def gradients() -> tuple[torch.Tensor, ...]:
-        leaves = [tensor.detach().requires_grad_(True) for tensor in inputs]
-        loss = messages(*leaves).square().mean()
-        return torch.autograd.grad(loss, [*leaves, *convolution.parameters()])
+        return torch.autograd.grad(messages(*leaves), [*leaves, *convolution.parameters()], cotangent)
+
+    def alone() -> torch.Tensor:
+        with torch.no_grad():
+            return messages(*inputs)
 
     def check() -> dict[str, Any]:
-        result = messages(*inputs).detach()
-        found = {"some": result[:4].tolist(), "squares": result.square().sum((0, 1)).tolist()}
-        if training:
-            found["gradient"] = gradients()[0][:4].tolist()
+        result = alone().double()
+        found = {"some": result[:2].flatten().tolist(), "squares": [float(result.square().sum())]}
+        if backward:
+            found["gradient"] = [float(g.double().square().sum()) for g in gradients()[: len(leaves)]]
         return found
 
-    call = gradients if training else lambda: messages(*inputs)
-    return Job(call, check, {"load_s": load_s})
+    facts = {"load_s": load_s, "versions": {"fairchem-core": version("fairchem-core")}}
+    return Job(gradients if backward else alone, check, facts)
 
 
 def _convolution(request: Request, weights: dict[str, torch.Tensor]) -> Any:

@@ -28,11 +28,13 @@ class Product:
         function: of the inputs.
         inputs: those that derivatives are taken with respect to: weights first, then those that forces flow through.
         by_path: for a convolution, the result as one array `[n_atoms, 2 l + 1, channels]` per path.
+        parameters: what else derivatives are taken with respect to, each program's in its own form.
     """
 
     function: Callable[..., Tensor]
     inputs: tuple[Tensor, ...]
     by_path: Callable[[Tensor], list[Tensor]] | None = None
+    parameters: tuple[Tensor, ...] = ()
 
 
 def graph(n_atoms: int, n_neighbours: int) -> tuple[np.ndarray, np.ndarray]:
