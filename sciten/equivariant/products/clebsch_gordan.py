@@ -43,11 +43,12 @@ class ClebschGordanProduct(SignalProduct):
     ) -> None:
         super().__init__()
         self.executor = executor
+        self.weighted = weights
         degrees = given_degrees("ClebschGordanProduct", lmax1, lmax2, lmax_out)
         if degrees is None:
             return
         first, second, out = map(Irreps.natural, degrees)
-        self._prepare(first, second, out, weights)
+        self._prepare(first, second, out)
 
     @classmethod
     def from_irreps(
@@ -60,15 +61,15 @@ class ClebschGordanProduct(SignalProduct):
         executor: Executor | None = None,
     ) -> "ClebschGordanProduct":
         """The product on irreps with channels, channel by channel; arguments as in `GauntProduct.from_irreps`."""
-        product = cls(executor=executor)
-        product._prepare(Irreps(irreps_in1), Irreps(irreps_in2), Irreps(irreps_out), weights)
+        product = cls(weights=weights, executor=executor)
+        product._prepare(Irreps(irreps_in1), Irreps(irreps_in2), Irreps(irreps_out))
         return product
 
-    def _prepare(self, irreps_in1: Irreps, irreps_in2: Irreps, irreps_out: Irreps, weights: bool) -> None:
+    def _prepare(self, irreps_in1: Irreps, irreps_in2: Irreps, irreps_out: Irreps) -> None:
         self._bind(irreps_in1, irreps_in2, irreps_out)
         self.paths = _paths(irreps_in1, irreps_in2, irreps_out)
-        self.map = _map(irreps_in1, irreps_in2, irreps_out, weighted=weights)
-        if weights:
+        self.map = _map(irreps_in1, irreps_in2, irreps_out, weighted=self.weighted)
+        if self.weighted:
             self.weight_numel = len(self.paths) * self.channels
             self.weight = nn.Parameter(torch.ones(self.weight_numel))
 
