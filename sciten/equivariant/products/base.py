@@ -54,8 +54,7 @@ class SignalProduct(nn.Module, ABC):
 
     @abstractmethod
     def couple(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
-        """The product of features `[batch, channels, sum of 2l + 1]`, in the order of the irreps; `weight` is
-        flat."""
+        """`[batch, irreps_in1.dim]` and `[batch, irreps_in2.dim]` to `[batch, irreps_out.dim]`; `weight` is flat."""
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
         """The product, `[..., irreps_out.dim]`.
@@ -84,8 +83,8 @@ class SignalProduct(nn.Module, ABC):
                 )
             tensors["weight"] = weight
         require_alike(name, tensors)
-        result = self.couple(to_channels(x, self.irreps_in1), to_channels(y, self.irreps_in2), weight)
-        return from_channels(result, self.irreps_out).reshape(*batch, self.irreps_out.dim)
+        x, y = (t.reshape(prod(batch), t.shape[-1]) for t in (x, y))
+        return self.couple(x, y, weight).reshape(*batch, self.irreps_out.dim)
 
     def extra_repr(self) -> str:
         """The irreps."""
@@ -113,11 +112,12 @@ class DegreeWeightedProduct(SignalProduct):
 
     def couple(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         """See `SignalProduct`."""
+        x, y = to_channels(x, self.irreps_in1), to_channels(y, self.irreps_in2)
         if weight is not None:
             scales = self._scales(weight)
             x, y = x * scales[0], y * scales[1]
         result = self.multiply(x.flatten(0, 1), y.flatten(0, 1)).unflatten(0, x.shape[:2])
-        return result if weight is None else result * scales[2]
+        return from_channels(result if weight is None else result * scales[2], self.irreps_out)
 
     def _scales(self, weight: Tensor) -> list[Tensor]:
         """For each side the weights of its components, `[channels, sum of 2l + 1]`."""
