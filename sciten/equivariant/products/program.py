@@ -7,7 +7,7 @@ mixed by the weights after it, which is a matrix product and stays one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -26,13 +26,13 @@ class _Weights:
     def __init__(self, flat: Tensor, instructions: Sequence[Instruction]) -> None:
         self.batch = flat.shape[:-1]
         self._flat, self._instructions = flat, instructions
-
-    @cached_property
-    def _paths(self) -> Sequence[Tensor]:
-        # Split, not sliced: the gradient of a split is one concatenation, that of every slice a tensor full of zeros.
-        return self._flat.split([ins.weight_numel for ins in self._instructions], dim=-1)
+        self._paths: Sequence[Tensor] | None = None
 
     def of(self, path: int) -> Tensor:
+        if self._paths is None:
+            # Once and when needed; not a cached property, whose lock in Python 3.11 `torch.compile` cannot enter. Split,
+            # not sliced: the gradient of a split is one concatenation, that of every slice a tensor full of zeros.
+            self._paths = self._flat.split([ins.weight_numel for ins in self._instructions], dim=-1)
         return self._paths[path].reshape(*self.batch, *self._instructions[path].path_shape)
 
     def stacked(self, paths: Sequence[int]) -> Tensor:
