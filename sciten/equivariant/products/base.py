@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import prod
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from sciten.equivariant.irreps import Irreps
+from sciten.equivariant.irreps import Irrep, Irreps
 from sciten.equivariant.products.arguments import require_alike, require_features, require_same_batch
 from sciten.errors import ConfigError
 
@@ -23,6 +24,13 @@ class SignalProduct(nn.Module, ABC):
     """
 
     weight: Tensor
+
+    @classmethod
+    def _blank(cls) -> Self:
+        """A product without irreps yet, for what makes one from other arguments than those of `__init__`."""
+        product = cls.__new__(cls)
+        nn.Module.__init__(product)
+        return product
 
     def _bind(self, irreps_in1: Irreps, irreps_in2: Irreps, irreps_out: Irreps) -> None:
         """Take the irreps on; raises `ConfigError` unless all have one multiplicity and none occurs twice."""
@@ -46,6 +54,16 @@ class SignalProduct(nn.Module, ABC):
             for irreps in self.irreps[:2]
         ]
         self.weight_numel = 0
+
+    def _require_paths(self) -> None:
+        """Raise `ConfigError` where nothing is coupled; an output that is not reached beside others is zero."""
+        first, second, out = self.irreps
+        if not any(self._couples(a.ir, b.ir, c.ir) for c in out for a in first for b in second):
+            raise ConfigError(f"{type(self).__name__}: no path leads from {first} x {second} to {out}")
+
+    @abstractmethod
+    def _couples(self, first: Irrep, second: Irrep, out: Irrep) -> bool:
+        """Whether the product has a path from two irreps to a third."""
 
     @property
     def irreps(self) -> tuple[Irreps, Irreps, Irreps]:

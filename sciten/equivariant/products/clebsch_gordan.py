@@ -5,7 +5,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from sciten.equivariant.irreps import Irreps, IrrepsLike
+from sciten.equivariant.irreps import Irrep, Irreps, IrrepsLike
 from sciten.equivariant.products.base import SignalProduct, given_degrees
 from sciten.equivariant.products.instructions import Instruction, normalised
 from sciten.equivariant.products.program import Program
@@ -18,9 +18,9 @@ class ClebschGordanProduct(SignalProduct):
     Paths are normalised as there (component normalisation, every path into an irrep alike).
 
     Args:
-        lmax1, lmax2, lmax_out: highest degrees of the inputs and the output, which are signals `[..., (lmax +
-        1)**2]` with
-            the parity of the harmonics. Without them the product only says what is wanted, as an argument of a model.
+        lmax1, lmax2, lmax_out: highest degrees of the inputs and the output, which are signals
+            `[..., (lmax + 1)**2]` with the parity of the harmonics. Without them the product only says what is wanted,
+            as an argument of a model.
         weights: whether each path has a learnable weight for each channel, one at first.
         executor: who computes; by default the fastest one for the device.
 
@@ -63,6 +63,7 @@ class ClebschGordanProduct(SignalProduct):
 
     def _prepare(self, irreps_in1: Irreps, irreps_in2: Irreps, irreps_out: Irreps) -> None:
         self._bind(irreps_in1, irreps_in2, irreps_out)
+        self._require_paths()
         #: Entries (of the first input, the second and the output) that couple, by output, then inputs.
         self.paths = _paths(irreps_in1, irreps_in2, irreps_out)
         instructions = _instructions(*self.irreps, weighted=self.weighted)
@@ -70,6 +71,9 @@ class ClebschGordanProduct(SignalProduct):
         if self.weighted:
             self.weight_numel = len(self.paths) * self.channels
             self.weight = nn.Parameter(torch.ones(self.weight_numel))
+
+    def _couples(self, first: Irrep, second: Irrep, out: Irrep) -> bool:
+        return out in first * second
 
     def couple(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         """See `SignalProduct`; weights lie by path, then by channel."""

@@ -30,8 +30,8 @@ class _Weights:
 
     def of(self, path: int) -> Tensor:
         if self._paths is None:
-            # Once and when needed; not a cached property, whose lock in Python 3.11 `torch.compile` cannot enter. Split,
-            # not sliced: the gradient of a split is one concatenation, that of every slice a tensor full of zeros.
+            # Not a cached property, whose lock in Python 3.11 `torch.compile` cannot enter. Split, not sliced: the
+            # gradient of a split is one concatenation, that of every slice a tensor full of zeros.
             self._paths = self._flat.split([ins.weight_numel for ins in self._instructions], dim=-1)
         return self._paths[path].reshape(*self.batch, *self._instructions[path].path_shape)
 
