@@ -31,8 +31,8 @@ class GauntProduct(DegreeWeightedProduct):
     Args:
         lmax1, lmax2, lmax_out: highest degrees of the inputs and the output, which are signals
             `[..., (lmax + 1)**2]`. Without them the product only says what is wanted, as an argument of a model.
-        method: "grid" (quadrature), "fourier" (series on a torus), or "auto", the one of fewer operations, which is
-            the grid.
+        method: "grid" (quadrature), "fourier" (series on a torus), or "auto", which is the grid: it has
+            fewer operations up to degrees of 80.
 
     Raises:
         ConfigError: degrees, the method, shapes or dtypes do not fit.
