@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sciten.equivariant.clebsch_gordan import wigner_3j
+from sciten.errors import ConfigError
 from sciten.tensor.multilinear import Executor, Multilinear, Operand, Term, evaluate
 from sciten.tensor.tracing import constant
 
@@ -26,7 +27,12 @@ def spherical_harmonics(lmax: int, unit_vectors: Tensor, *, executor: Executor |
 
     Returns:
         `[batch, (lmax + 1)**2]`.
+
+    Raises:
+        ConfigError: `lmax` is below zero.
     """
+    if lmax < 0:
+        raise ConfigError(f"spherical_harmonics: expected lmax of at least 0, got {lmax}")
     if lmax == 0:
         return torch.ones_like(unit_vectors[:, :1])
     (higher,) = evaluate(harmonics_map(lmax), [unit_vectors], executor=executor)

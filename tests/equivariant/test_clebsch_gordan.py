@@ -6,7 +6,7 @@ from e3nn import o3
 from packaging.version import Version
 from scipy.spatial.transform import Rotation
 
-from sciten.equivariant.clebsch_gordan import wigner_3j
+from sciten.equivariant.clebsch_gordan import levi_civita, wigner_3j
 from sciten.errors import ConfigError
 from tests.equivariant.rotations import representation
 
@@ -33,6 +33,11 @@ def test_couplings_of_two_vectors_are_the_dot_and_the_cross_product() -> None:
     cross = wigner_3j(1, 1, 1)
     np.testing.assert_allclose(np.abs(cross[0, 1]), [0, 0, 1 / np.sqrt(6)], atol=1e-15)
     np.testing.assert_allclose(cross, -cross.transpose(1, 0, 2), atol=1e-15)
+
+
+def test_the_levi_civita_symbol_is_the_cross_product() -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, 3))
+    np.testing.assert_allclose(np.einsum("abc,a,b->c", levi_civita(), x, y), np.cross(x, y), atol=1e-15)
 
 
 def test_impossible_triple_is_refused() -> None:

@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import prod
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from sciten.equivariant.irreps import Irreps
+from sciten.equivariant.irreps import Irrep, Irreps
 from sciten.equivariant.products.arguments import require_alike, require_features, require_same_batch
 from sciten.errors import ConfigError
 
@@ -23,6 +24,13 @@ class SignalProduct(nn.Module, ABC):
     """
 
     weight: Tensor
+
+    @classmethod
+    def _blank(cls) -> Self:
+        """A product without irreps yet, for what makes one from other arguments than those of `__init__`."""
+        product = cls.__new__(cls)
+        nn.Module.__init__(product)
+        return product
 
     def _bind(self, irreps_in1: Irreps, irreps_in2: Irreps, irreps_out: Irreps) -> None:
         """Take the irreps on; raises `ConfigError` unless all have one multiplicity and none occurs twice."""
@@ -47,6 +55,16 @@ class SignalProduct(nn.Module, ABC):
         ]
         self.weight_numel = 0
 
+    def _require_paths(self) -> None:
+        """Raise `ConfigError` where nothing is coupled; an output that is not reached beside others is zero."""
+        first, second, out = self.irreps
+        if not any(self._couples(a.ir, b.ir, c.ir) for c in out for a in first for b in second):
+            raise ConfigError(f"{type(self).__name__}: no path leads from {first} x {second} to {out}")
+
+    @abstractmethod
+    def _couples(self, first: Irrep, second: Irrep, out: Irrep) -> bool:
+        """Whether the product has a path from two irreps to a third."""
+
     @property
     def irreps(self) -> tuple[Irreps, Irreps, Irreps]:
         """Of the inputs and the output."""
@@ -54,8 +72,7 @@ class SignalProduct(nn.Module, ABC):
 
     @abstractmethod
     def couple(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
-        """The product of features `[batch, channels, sum of 2l + 1]`, in the order of the irreps; `weight` is
-        flat."""
+        """`[batch, irreps_in1.dim]` and `[batch, irreps_in2.dim]` to `[batch, irreps_out.dim]`; `weight` is flat."""
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
         """The product, `[..., irreps_out.dim]`.
@@ -84,8 +101,8 @@ class SignalProduct(nn.Module, ABC):
                 )
             tensors["weight"] = weight
         require_alike(name, tensors)
-        result = self.couple(to_channels(x, self.irreps_in1), to_channels(y, self.irreps_in2), weight)
-        return from_channels(result, self.irreps_out).reshape(*batch, self.irreps_out.dim)
+        x, y = (t.reshape(prod(batch), t.shape[-1]) for t in (x, y))
+        return self.couple(x, y, weight).reshape(*batch, self.irreps_out.dim)
 
     def extra_repr(self) -> str:
         """The irreps."""
@@ -113,11 +130,12 @@ class DegreeWeightedProduct(SignalProduct):
 
     def couple(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         """See `SignalProduct`."""
+        x, y = to_channels(x, self.irreps_in1), to_channels(y, self.irreps_in2)
         if weight is not None:
             scales = self._scales(weight)
             x, y = x * scales[0], y * scales[1]
         result = self.multiply(x.flatten(0, 1), y.flatten(0, 1)).unflatten(0, x.shape[:2])
-        return result if weight is None else result * scales[2]
+        return from_channels(result if weight is None else result * scales[2], self.irreps_out)
 
     def _scales(self, weight: Tensor) -> list[Tensor]:
         """For each side the weights of its components, `[channels, sum of 2l + 1]`."""

@@ -22,13 +22,10 @@ MAX_RANK = 4
 class CartesianProduct(nn.Module):
     """The product of two Cartesian tensors by contracting the last indices of one with the first of the other.
 
-    With n = rank1 + rank2 - rank_out even, n/2 pairs of indices are contracted, the last of x with the first of y,
-    the one
-    before with the second, and so on: for ranks 2, 2 and 2 it is the matrix product. With n odd, (n - 1)/2 pairs
-    are, and
-    the next two indices with the Levi-Civita symbol, whose free index takes their place: for ranks 1, 1 and 1 it
-    is the
-    cross product.
+    With n = rank1 + rank2 - rank_out even, n/2 pairs of indices are contracted, the last of x with the first of y, the
+    one before with the second, and so on: for ranks 2, 2 and 2 it is the matrix product. With n odd, (n - 1)/2 pairs
+    are, and the next two indices with the Levi-Civita symbol, whose free index takes their place: for ranks 1, 1 and 1
+    it is the cross product.
 
     Args:
         rank1, rank2, rank_out: from 0 to 4. Tensors lie `[..., 3**rank]`, the last index fastest.
@@ -37,8 +34,7 @@ class CartesianProduct(nn.Module):
         ConfigError: ranks that no contraction joins, or shapes or dtypes that do not fit.
 
     Attributes:
-        irreps_in1, irreps_in2, irreps_out: the irreps of the tensors, see `cartesian_irreps`; `as_irreps`
-        multiplies in
+        irreps_in1, irreps_in2, irreps_out: the irreps of the tensors, see `cartesian_irreps`; `as_irreps` multiplies in
             their basis.
     """
 
@@ -110,8 +106,7 @@ def cartesian_to_irreps(tensor: Tensor, rank: int) -> Tensor:
     """From `[..., 3**rank]` to `[..., cartesian_irreps(rank).dim]`, an orthogonal map.
 
     Irreps are found by coupling one index after the other with `wigner_3j`; copies of a degree are ordered by the
-    degrees
-    passed on the way.
+    degrees passed on the way.
     """
     _require_rank(rank)
     require_features("cartesian_to_irreps", "tensor", tensor, 3**rank, f"rank {rank}")

@@ -6,6 +6,7 @@ from math import sqrt
 from typing import NamedTuple
 
 from sciten.equivariant.clebsch_gordan import wigner_3j
+from sciten.equivariant.products.terms import coupling_terms, places
 from sciten.tensor.multilinear import Multilinear, Operand, Term
 
 
@@ -46,20 +47,19 @@ def convolution_map(lmax_in: int, lmax_edge: int, lmax_out: int) -> Multilinear:
     Normalised as e3nn's `TensorProduct` with component normalisation: each path carries sqrt(2 l_out + 1) wigner_3j.
     """
     paths = convolution_paths(lmax_in, lmax_edge, lmax_out)
-    terms = []
+    terms: list[Term] = []
     start = 0
     for l_out in range(lmax_out + 1):
         into = paths_into(paths, l_out)
         for slot, p in enumerate(into):
-            coupling = sqrt(2 * l_out + 1) * wigner_3j(*paths[p])
-            for i, j, k in zip(*coupling.nonzero(), strict=True):
-                terms.append(
-                    Term(
-                        float(coupling[i, j, k]),
-                        ((0, p), (1, paths[p].l_edge ** 2 + int(j)), (2, paths[p].l_in ** 2 + int(i))),
-                        (0, start + int(k) * len(into) + slot),
-                    )
-                )
+            l_in, l_edge, _ = paths[p]
+            terms += coupling_terms(
+                sqrt(2 * l_out + 1) * wigner_3j(l_in, l_edge, l_out),
+                places(2, l_in**2, 2 * l_in + 1),
+                places(1, l_edge**2, 2 * l_edge + 1),
+                places(0, start + slot, 2 * l_out + 1, step=len(into)),
+                factors=((0, p),),
+            )
         start += (2 * l_out + 1) * len(into)
     return Multilinear(
         arguments=(

@@ -1,11 +1,11 @@
 """Products of signals on the sphere as products of Fourier series on a torus (Luo et al., ICLR 2024, section 3.2).
 
 With the polar angle continued to a full turn, f(-θ, φ) = f(θ, φ + π), a signal of degree l is a trigonometric
-polynomial
-of degree l in both angles. Series are multiplied by fast Fourier transforms; what maps coefficients of harmonics to
-those of the series, and the product's series back under the weight sin θ, are exact matrices.
+polynomial of degree l in both angles. Series are multiplied by fast Fourier transforms; what maps coefficients of
+harmonics to those of the series, and the product's series back under the weight sin θ, are exact matrices.
 """
 
+from dataclasses import dataclass
 from math import pi, sqrt
 
 import numpy as np
@@ -25,13 +25,14 @@ class FourierGrid:
     """
 
     def __init__(self, degrees: tuple[tuple[int, ...], ...]) -> None:
-        self._degrees = degrees
         self._lmax = [max(d, default=0) for d in degrees]
         # Two factors have frequencies up to the sum of their degrees, and no three roles are known beforehand.
         self.bandwidth = sum(self._lmax) - min(self._lmax)
         self.size = 2 * self.bandwidth + 1
         self._series = [torch.from_numpy(_series(lmax)) for lmax in self._lmax]
         self._integrals = [torch.from_numpy(_integrals(lmax, self.bandwidth)) for lmax in self._lmax]
+        self._places = [_Places.of(d, lmax) for d, lmax in zip(degrees, self._lmax, strict=True)]
+        self._frequencies = torch.arange(-self.bandwidth, self.bandwidth + 1) % self.size
 
     def product(self, x: Tensor, y: Tensor, roles: tuple[int, int, int]) -> Tensor:
         """See `grids.Grid`; half precision is computed in float32, as there are no transforms of it."""
@@ -42,7 +43,7 @@ class FourierGrid:
         def piece(p: Tensor, q: Tensor) -> Tensor:
             return self._project(self._values(p, a) * self._values(q, b), c)
 
-        return in_pieces(piece, x, y, self.size**2, sum(2 * l + 1 for l in self._degrees[c]))
+        return in_pieces(piece, x, y, self.size**2, len(self._places[c].given))
 
     def operations(self) -> int:
         """See `grids.Grid`; complex operations count as four, a transform of n numbers as 5/2 n log2 n."""
@@ -53,14 +54,14 @@ class FourierGrid:
 
     def _values(self, x: Tensor, role: int) -> Tensor:
         """Values on the torus, `[batch, size, size]`."""
-        lmax = self._lmax[role]
+        lmax, places = self._lmax[role], self._places[role].on(x.device)
         series = self._series[role].to(x.device, _complex(x))
-        table = x.new_zeros(x.shape[0], (lmax + 1) ** 2).index_copy(1, self._columns(role, x), x)
-        positive, negative = (table[:, columns] for columns in _orders(lmax, x.device))
+        table = x.new_zeros(x.shape[0], (lmax + 1) ** 2).index_copy(1, places.given, x)
+        positive, negative = (table[:, columns] for columns in (places.positive, places.negative))
         # [order, batch, degree] @ [order, degree, frequency]
         coefficients = torch.bmm(torch.complex(positive, -negative).permute(1, 0, 2), series)
         spectrum = coefficients.new_zeros(x.shape[0], self.size, self.bandwidth + 1)
-        rows = torch.arange(-lmax, lmax + 1, device=x.device) % self.size
+        rows = self._frequencies[self.bandwidth - lmax : self.bandwidth + lmax + 1].to(x.device)
         spectrum = spectrum.index_put(
             (
                 torch.arange(x.shape[0], device=x.device)[:, None, None],
@@ -72,41 +73,51 @@ class FourierGrid:
         return torch.fft.irfft2(spectrum, s=(self.size, self.size), norm="forward")
 
     def _project(self, values: Tensor, role: int) -> Tensor:
-        lmax = self._lmax[role]
+        lmax, places = self._lmax[role], self._places[role].on(values.device)
         integrals = self._integrals[role].to(values.device, _complex(values))
         spectrum = torch.fft.rfft2(values, norm="forward")[:, :, : lmax + 1]
-        rows = torch.arange(-self.bandwidth, self.bandwidth + 1, device=values.device) % self.size
-        orders = torch.bmm(spectrum[:, rows].permute(2, 0, 1), integrals).permute(
-            1, 0, 2
-        )  # [batch, order, degree]
-        table = values.new_zeros(values.shape[0], (lmax + 1) ** 2 + 1)
-        positive, negative = _orders(lmax, values.device)
-        inside = torch.tensor(
-            [[l >= m for l in range(lmax + 1)] for m in range(lmax + 1)], device=values.device
-        )
-        table = table.index_copy(1, negative[inside], -orders.imag[:, inside])
-        table = table.index_copy(1, positive[inside], orders.real[:, inside])
-        return table[:, self._columns(role, values)]
+        rows = self._frequencies.to(values.device)
+        orders = torch.bmm(spectrum[:, rows].permute(2, 0, 1), integrals).permute(1, 0, 2)
+        orders = orders.flatten(1).index_select(1, places.inside)  # [batch, (order, degree) with l >= m]
+        table = values.new_zeros(values.shape[0], (lmax + 1) ** 2)
+        table = table.index_copy(1, places.negative.flatten()[places.inside], -orders.imag)
+        table = table.index_copy(1, places.positive.flatten()[places.inside], orders.real)
+        return table[:, places.given]
 
-    def _columns(self, role: int, like: Tensor) -> Tensor:
-        columns = [l * l + i for l in self._degrees[role] for i in range(2 * l + 1)]
-        return torch.tensor(columns, dtype=torch.int64, device=like.device)
+
+@dataclass(frozen=True)
+class _Places:
+    """Where coefficients lie among all those up to a degree, `[(lmax + 1)**2]`.
+
+    Attributes:
+        given: those of the degrees that a signal has.
+        positive, negative: (l, m) and (l, -m), each `[lmax + 1 (m), lmax + 1 (l)]`; for l < m anywhere.
+        inside: positions in these two, flattened, that have l >= m.
+    """
+
+    given: Tensor
+    positive: Tensor
+    negative: Tensor
+    inside: Tensor
+
+    @classmethod
+    def of(cls, degrees: tuple[int, ...], lmax: int) -> "_Places":
+        given = [l * l + i for l in degrees for i in range(2 * l + 1)]
+        m, l = torch.meshgrid(torch.arange(lmax + 1), torch.arange(lmax + 1), indexing="ij")
+        middle, order = l * l + l, torch.minimum(m, l)
+        inside = (l >= m).flatten().nonzero()[:, 0]
+        return cls(torch.tensor(given, dtype=torch.int64), middle + order, middle - order, inside)
+
+    def on(self, device: torch.device) -> "_Places":
+        return _Places(*(t.to(device) for t in (self.given, self.positive, self.negative, self.inside)))
 
 
 def _complex(like: Tensor) -> torch.dtype:
     return torch.complex128 if like.dtype == torch.float64 else torch.complex64
 
 
-def _orders(lmax: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where the coefficients (l, m) and (l, -m) lie, each `[lmax + 1 (m), lmax + 1 (l)]`; for l < m anywhere."""
-    positive = [[l * l + l + min(m, l) for l in range(lmax + 1)] for m in range(lmax + 1)]
-    negative = [[l * l + l - min(m, l) for l in range(lmax + 1)] for m in range(lmax + 1)]
-    return torch.tensor(positive, device=device), torch.tensor(negative, device=device)
-
-
 def _polar(lmax: int, theta: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Y_lm at azimuth zero over sqrt(2) for m > 0, `[m, l, n]`: what multiplies exp(i m φ) and its conjugate,
-    halved."""
+    """Y_lm at azimuth zero over sqrt(2) for m > 0, `[m, l, n]`: half of what multiplies exp(±i m φ)."""
     points = np.stack([np.zeros_like(theta), np.cos(theta), np.sin(theta)], axis=1)
     values = harmonics_at(lmax, points)
     table = np.zeros((lmax + 1, lmax + 1, len(theta)))

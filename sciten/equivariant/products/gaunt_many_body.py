@@ -1,7 +1,6 @@
 """Powers of signals on the sphere: the many-body form of the Gaunt product.
 
-Luo et al., ICLR 2024, section 3.3: a product of several signals is formed point by point, where the Clebsch-Gordan
-way
+Luo et al., ICLR 2024, section 3.3: a product of several signals is formed point by point, where the Clebsch-Gordan way
 couples them one after the other.
 """
 
@@ -19,17 +18,15 @@ class GauntPowers:
     """The products x1 x2, x1 x2 x3, ... of signals with equal degrees, cut off at a lower degree.
 
     Signals lie `[batch, (lmax + 1)**2, channels]`. They are scaled so that components of unit variance make values of
-    about unit variance and those, components of about unit variance again: on the sphere itself, harmonics are
-    divided by
-    their root mean square over all degrees.
+    about unit variance and those, components of about unit variance again: on the sphere itself, harmonics are divided
+    by their root mean square over all degrees.
 
     Args:
         lmax: degree of the factors.
         lmax_out: degree of the results.
         factors: how many, at least 2.
-        method: "fourier" multiplies factor by factor on a torus, otherwise all at once on a grid whose quadrature
-        is exact
-            for factors * lmax + lmax_out.
+        method: "fourier" multiplies factor by factor on a torus, otherwise all at once on a grid whose quadrature is
+            exact for factors * lmax + lmax_out.
     """
 
     def __init__(self, lmax: int, lmax_out: int, factors: int, method: Method = "auto") -> None:

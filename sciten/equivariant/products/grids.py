@@ -1,8 +1,7 @@
 """Pointwise products of signals on the sphere: T(x, y, z) = ∫ x(r) y(r) z(r) dΩ on a grid that makes it exact.
 
 Fixing two of the three signals gives the third's coefficients, so the derivative of the product is the same form with
-the roles changed, on the same grid: one routine serves every order of derivative. Each transform carries the cube
-root
+the roles changed, on the same grid: one routine serves every order of derivative. Each transform carries the cube root
 of the quadrature weights, which makes the three roles alike.
 """
 
@@ -44,11 +43,10 @@ def product_on(grid: Grid, x: Tensor, y: Tensor, roles: tuple[int, int, int] = (
 
 
 def best_grid(degrees: tuple[tuple[int, ...], ...]) -> Grid:
-    """The grid that is expected to be fastest.
+    """The grid of the fewest operations, where those of a dense transform count for less than others.
 
-    The factors are what an operation was measured to cost on an AVX-512 CPU, relative to a dense transform
-    (products of
-    smaller matrices are less efficient), and what it costs to sort coefficients by parity.
+    The factors are estimates: products of smaller matrices are less efficient, and coefficients have to be sorted by
+    parity. `sciten benchmark tensor-products` times what is chosen.
     """
     dense, antipodal, separable = DenseGrid(degrees), AntipodalGrid(degrees), SeparableGrid(degrees)
     coefficients = sum(2 * l + 1 for d in degrees for l in d)
@@ -119,11 +117,10 @@ class DenseGrid:
 
 
 class AntipodalGrid:
-    """Transforms on one half of the sphere: even and odd degrees apart, values at opposite points are their sum
-    and difference.
+    """Transforms on one half of the sphere.
 
-    The even part of a product is even·even + odd·odd, the odd part even·odd + odd·even; half the arithmetic of
-    `DenseGrid`.
+    With even and odd degrees apart, values at opposite points are their sum and difference. The even part of a product
+    is even·even + odd·odd, the odd part even·odd + odd·even; half the arithmetic of `DenseGrid`.
     """
 
     def __init__(self, degrees: tuple[tuple[int, ...], ...]) -> None:
@@ -164,8 +161,7 @@ class AntipodalGrid:
 
 
 class SeparableGrid:
-    """Legendre transforms along the polar axis, then Fourier sums around it, on the product grid: L³ instead of
-    L⁴."""
+    """Legendre transforms along the polar axis, then Fourier sums around it: L³ operations instead of L⁴."""
 
     def __init__(self, degrees: tuple[tuple[int, ...], ...]) -> None:
         self.degree = sum(max(d, default=0) for d in degrees)

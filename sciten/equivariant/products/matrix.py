@@ -1,7 +1,6 @@
 """The matrix product: irreps as matrices on the states of one angular momentum, multiplied as matrices.
 
-Xie et al., The Price of Freedom (arXiv 2506.13523). Matrices between states of degree λ hold every degree from 0
-to 2λ
+Xie et al., The Price of Freedom (arXiv 2506.13523). Matrices between states of degree λ hold every degree from 0 to 2λ
 once; their product couples all of them, symmetric and antisymmetric paths alike, with 6j symbols as strengths.
 """
 
@@ -14,11 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sciten.equivariant.clebsch_gordan import wigner_3j
-from sciten.equivariant.irreps import Irreps, IrrepsLike
+from sciten.equivariant.irreps import Irrep, Irreps, IrrepsLike
 from sciten.equivariant.products.base import (
     DegreeWeightedProduct,
     components,
-    given_degrees,
     require_degrees,
 )
 from sciten.equivariant.products.grids import Constants
@@ -33,9 +31,8 @@ class MatrixProduct(DegreeWeightedProduct):
 
     Args:
         lmax1, lmax2, lmax_out: highest degrees of the inputs and the output, `[..., (lmax + 1)**2]`.
-        lam: the degree λ of the states, of at least half the highest degree, which is the default. A few paths
-        vanish by
-            accident, (3, 5, 5) for λ = 3 and (5, 6, 7) for λ = 4 among them: see `interactability`.
+        lam: the degree λ of the states, of at least half the highest degree, which is the default. A few paths vanish
+            by accident, (3, 5, 5) for λ = 3 and (5, 6, 7) for λ = 4 among them: see `interactability`.
 
     Raises:
         ConfigError: degrees, shapes or dtypes do not fit.
@@ -43,18 +40,15 @@ class MatrixProduct(DegreeWeightedProduct):
 
     def __init__(
         self,
-        lmax1: int | None = None,
-        lmax2: int | None = None,
-        lmax_out: int | None = None,
+        lmax1: int,
+        lmax2: int,
+        lmax_out: int,
         lam: int | None = None,
     ) -> None:
         super().__init__()
-        self._wanted = lam
-        degrees = given_degrees("MatrixProduct", lmax1, lmax2, lmax_out)
-        if degrees is None:
-            return
-        self._prepare(*map(Irreps.natural, degrees))
+        require_degrees("MatrixProduct", lmax1=lmax1, lmax2=lmax2, lmax_out=lmax_out)
         self._by_parity = False
+        self._prepare(*map(Irreps.natural, (lmax1, lmax2, lmax_out)), lam=lam)
 
     @classmethod
     def from_irreps(
@@ -66,30 +60,39 @@ class MatrixProduct(DegreeWeightedProduct):
         lam: int | None = None,
         weights: bool = False,
     ) -> "MatrixProduct":
-        """The product on irreps with channels, channel by channel, equivariant under O(3); as
-        `GauntProduct.from_irreps`."""
-        product = cls(lam=lam)
-        product._prepare(Irreps(irreps_in1), Irreps(irreps_in2), Irreps(irreps_out))
+        """The product on irreps with channels, channel by channel, equivariant under O(3).
+
+        Irreps and weights are as in `GauntProduct.from_irreps`, `lam` as above.
+        """
+        product = cls._blank()
         product._by_parity = True
+        product._prepare(Irreps(irreps_in1), Irreps(irreps_in2), Irreps(irreps_out), lam=lam)
         if weights:
             product._add_degree_weights()
         return product
 
-    def _prepare(self, irreps_in1: Irreps, irreps_in2: Irreps, irreps_out: Irreps) -> None:
+    def _prepare(
+        self, irreps_in1: Irreps, irreps_in2: Irreps, irreps_out: Irreps, *, lam: int | None
+    ) -> None:
         self._bind(irreps_in1, irreps_in2, irreps_out)
         highest = max(irreps.lmax for irreps in self.irreps)
-        self.lam = (highest + 1) // 2 if self._wanted is None else self._wanted
+        self.lam = (highest + 1) // 2 if lam is None else lam
         require_degrees("MatrixProduct", lam=self.lam)
         if 2 * self.lam < highest:
             raise ConfigError(
                 f"MatrixProduct: expected lam of at least {(highest + 1) // 2} for degrees up to {highest}, "
                 f"got {self.lam}"
             )
+        self._require_paths()
         self._bases = Constants(*(np.concatenate([_basis(e.ir.l, self.lam) for e in i]) for i in self.irreps))
         self._even = [
             torch.tensor(components(i, [n for n, e in enumerate(i) if e.ir.p == 1]), dtype=torch.int64)
             for i in self.irreps
         ]
+
+    def _couples(self, first: Irrep, second: Irrep, out: Irrep) -> bool:
+        allowed = not self._by_parity or out in first * second
+        return allowed and self.path_factor(first.l, second.l, out.l) != 0
 
     @property
     def conserves_parity(self) -> bool:
@@ -101,8 +104,7 @@ class MatrixProduct(DegreeWeightedProduct):
         bases = self._bases.like(x)
         if not self._by_parity:
             return self._multiply(x, y, bases)
-        # With the sign of odd irreps turned in both factors, the even part of the product stays and the odd part
-        # turns.
+        # With the sign of odd irreps turned in both factors, the product's even part stays and its odd part turns.
         signs = [self._signs(side, x) for side in range(3)]
         straight = self._multiply(x, y, bases)
         turned = self._multiply(x * signs[0], y * signs[1], bases)
@@ -121,8 +123,7 @@ class MatrixProduct(DegreeWeightedProduct):
         """By how much the path exceeds e3nn's `wigner_3j`.
 
         That is sqrt((2l1 + 1)(2l2 + 1)(2l3 + 1)) times the 6j symbol {l1 l2 l3; λ λ λ}, up to the sign that real
-        couplings
-        carry; zero outside the triangle.
+        couplings carry; zero outside the triangle.
         """
         if not abs(l1 - l2) <= l3 <= l1 + l2 or max(l1, l2, l3) > 2 * self.lam:
             return 0.0

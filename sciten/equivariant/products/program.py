@@ -7,7 +7,7 @@ mixed by the weights after it, which is a matrix product and stays one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from torch import Tensor
 from sciten.equivariant.clebsch_gordan import wigner_3j
 from sciten.equivariant.irreps import Irreps
 from sciten.equivariant.products.instructions import Instruction
+from sciten.equivariant.products.lanes import evaluate_single
+from sciten.equivariant.products.terms import coupling_terms, places
 from sciten.tensor.multilinear import Executor, Multilinear, Operand, Term, evaluate
 
 
@@ -24,13 +26,13 @@ class _Weights:
     def __init__(self, flat: Tensor, instructions: Sequence[Instruction]) -> None:
         self.batch = flat.shape[:-1]
         self._flat, self._instructions = flat, instructions
-
-    @cached_property
-    def _paths(self) -> Sequence[Tensor]:
-        # Split, not sliced: the gradient of a split is one concatenation, that of every slice a tensor full of zeros.
-        return self._flat.split([ins.weight_numel for ins in self._instructions], dim=-1)
+        self._paths: Sequence[Tensor] | None = None
 
     def of(self, path: int) -> Tensor:
+        if self._paths is None:
+            # Not a cached property, whose lock in Python 3.11 `torch.compile` cannot enter. Split, not sliced: the
+            # gradient of a split is one concatenation, that of every slice a tensor full of zeros.
+            self._paths = self._flat.split([ins.weight_numel for ins in self._instructions], dim=-1)
         return self._paths[path].reshape(*self.batch, *self._instructions[path].path_shape)
 
     def stacked(self, paths: Sequence[int]) -> Tensor:
@@ -162,8 +164,7 @@ class _Output:
         if after == "sum":
             return block.sum(-1, keepdim=True)
         matrices = [weights.of(p.position) for p in self.paths]
-        last = matrices[0].shape[-1]
-        return block @ torch.cat([m.reshape(*weights.batch, -1, last) for m in matrices], dim=-2)
+        return block @ torch.cat([m.flatten(len(weights.batch), -2) for m in matrices], dim=-2)
 
 
 @dataclass(frozen=True)
@@ -175,12 +176,14 @@ class _Kernel:
         sources: for each input the entries and views that lie one after the other in it; None where the map reads
             the features as they are.
         weighted: the paths whose weights are its first argument.
+        single: whether it runs over one channel, so that samples can take the place of channels.
         outputs: where its results go; None where the result is the product as it is.
     """
 
     map_: Multilinear
     sources: tuple[tuple[tuple[int, View], ...] | None, ...]
     weighted: tuple[int, ...]
+    single: bool
     outputs: tuple[_Output, ...] | None
 
     def run(
@@ -195,8 +198,12 @@ class _Kernel:
             else:
                 read = [view(blocks.of(side)[entry], weights) for entry, view in sources]
                 arguments.append(torch.cat(read, dim=1))
-        (result,) = evaluate(self.map_, arguments, executor=executor)
-        return result
+        if not self.single:
+            return evaluate(self.map_, arguments, executor=executor)[0]
+        # The axis of the one channel is left out; features that are read as they are do not have it.
+        weight = [a.squeeze(-1) for a in arguments[:-2]]
+        result = evaluate_single(self.map_, [*weight, *(a.flatten(1) for a in arguments[-2:])], executor)
+        return result if self.outputs is None else result[..., None]
 
 
 class _Blocks:
@@ -250,6 +257,10 @@ class Program:
         kernels = tuple(_kernel(irreps, paths, shared_weights, alone) for paths in groups.values())
         return cls(irreps, instructions, kernels)
 
+    def operations(self) -> int:
+        """Multiplications and additions of the couplings for one sample and channel."""
+        return sum(kernel.map_.operations() for kernel in self.kernels)
+
     def run(self, x: Tensor, y: Tensor, flat_weights: Tensor, executor: Executor | None) -> Tensor:
         """`[batch, irreps_in1.dim]` and `[batch, irreps_in2.dim]` to `[batch, irreps_out.dim]`."""
         weights = _Weights(flat_weights, self.instructions)
@@ -286,15 +297,24 @@ class _Side:
 
 
 def _side(irreps: Irreps, side: int, paths: Sequence[_Path]) -> _Side:
-    channels = paths[0].channels
-    if all(entry.mul == channels for entry in irreps) and all(path.views[side] == _Plain() for path in paths):
-        starts, size = _in_order([(i, _Plain()) for i in range(len(irreps))], irreps)
-        return _Side(starts, Operand(size, blocks=tuple(entry.ir.dim for entry in irreps)), None)
+    channels, view = paths[0].channels, paths[0].views[side]
+    single, narrow = channels == 1, isinstance(view, _Summed)
+    if (
+        all(path.views[side] == view for path in paths)
+        and (view == _Plain() or (narrow and single))
+        and all(entry.mul == channels for entry in irreps)
+    ):
+        starts, size = _in_order([(i, view) for i in range(len(irreps))], irreps)
+        return _Side(starts, _operand(size, irreps, single), None)
     entries = [(path.instruction.i_in1, path.instruction.i_in2)[side] for path in paths]
     read = [(entry, path.views[side]) for entry, path in zip(entries, paths, strict=True)]
     starts, size = _in_order(list(dict.fromkeys(read)), irreps)
-    narrow = isinstance(paths[0].views[side], _Summed)
-    return _Side(starts, Operand(size, channels=not narrow), tuple(starts))
+    return _Side(starts, Operand(size, channels=single or not narrow), tuple(starts))
+
+
+def _operand(size: int, irreps: Irreps, single: bool) -> Operand:
+    """Features as they are, in e3nn's layout, which of a single channel is that of their components."""
+    return Operand(size, blocks=None if single else tuple(entry.ir.dim for entry in irreps))
 
 
 def _in_order(sources: Sequence[tuple[int, View]], irreps: Irreps) -> tuple[dict[tuple[int, View], int], int]:
@@ -316,7 +336,7 @@ def _result(
         return Operand(size), outputs, False
     starts, size = _in_order([(i, _Plain()) for i in range(len(irreps_out))], irreps_out)
     placed = tuple(replace(output, start=starts[output.entry, _Plain()]) for output in outputs)
-    return Operand(size, blocks=tuple(entry.ir.dim for entry in irreps_out)), placed, True
+    return _operand(size, irreps_out, paths[0].channels == 1), placed, True
 
 
 def _kernel(
@@ -326,26 +346,24 @@ def _kernel(
     weighted = tuple(path.position for path in paths if path.weighted)
     result, outputs, whole = _result(irreps[2], paths, alone)
     first = 1 if weighted else 0
-    terms = []
+    terms: list[Term] = []
     for output in outputs:
         for slot, path in enumerate(output.paths):
             ins = path.instruction
-            entries = (irreps[0][ins.i_in1], irreps[1][ins.i_in2], irreps[2][ins.i_out])
-            coupling = ins.path_weight * wigner_3j(*(entry.ir.l for entry in entries))
+            degrees = [side[entry].ir.l for side, entry in zip(irreps, ins[:3], strict=True)]
             x0, y0 = left.starts[ins.i_in1, path.views[0]], right.starts[ins.i_in2, path.views[1]]
-            weight = ((0, weighted.index(path.position)),) if path.weighted else ()
             slots, slot = (1, 0) if path.after == "keep" else (len(output.paths), slot)
-            terms += [
-                Term(
-                    float(coupling[i, j, k]),
-                    (*weight, (first, x0 + int(i)), (first + 1, y0 + int(j))),
-                    (0, output.start + int(k) * slots + slot),
-                )
-                for i, j, k in zip(*coupling.nonzero(), strict=True)
-            ]
+            terms += coupling_terms(
+                ins.path_weight * wigner_3j(*degrees),
+                places(first, x0, 2 * degrees[0] + 1),
+                places(first + 1, y0, 2 * degrees[1] + 1),
+                places(0, output.start + slot, 2 * degrees[2] + 1, step=slots),
+                factors=((0, weighted.index(path.position)),) if path.weighted else (),
+            )
     weights = (Operand(len(weighted), shared=shared_weights),) if weighted else ()
     map_ = Multilinear((*weights, left.operand, right.operand), (result,), tuple(terms))
-    return _Kernel(map_, (left.sources, right.sources), weighted, None if whole else outputs)
+    single = paths[0].channels == 1
+    return _Kernel(map_, (left.sources, right.sources), weighted, single, None if whole else outputs)
 
 
 def _outputs(irreps_out: Irreps, paths: Sequence[_Path]) -> tuple[tuple[_Output, ...], int]:

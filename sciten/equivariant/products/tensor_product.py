@@ -14,6 +14,10 @@ from sciten.equivariant.products.program import Program
 from sciten.errors import ConfigError
 from sciten.tensor.multilinear import Executor
 
+#: The generated code of e3nn's products, which keeps constants (`_w3j_1_1_1`, `_triu_indices_2`) in the state; the same
+#: for all of its products and every `jit_mode` (found by listing the states that e3nn 0.6.0 makes).
+_E3NN_MODULES = ("_compiled_main_left_right.", "_compiled_main_right.")
+
 
 class TensorProduct(nn.Module):
     """A drop-in for `e3nn.o3.TensorProduct`: same arguments, same numbers, same weights.
@@ -36,7 +40,7 @@ class TensorProduct(nn.Module):
     Raises:
         ConfigError: irreps, instructions, shapes or dtypes do not fit.
 
-    The state holds `weight` and `output_mask`; what else e3nn's has is ignored.
+    The state holds `weight` and `output_mask`; the constants of generated code that e3nn's has beside them are ignored.
     """
 
     weight: Tensor
@@ -198,13 +202,9 @@ class TensorProduct(nn.Module):
         return weight
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        # e3nn's modules store generated code and constants beside these two.
-        for key in [
-            k
-            for k in state_dict
-            if k.startswith(prefix) and k[len(prefix) :] not in ("weight", "output_mask")
-        ]:
-            del state_dict[key]
+        for key in list(state_dict):
+            if key.startswith(tuple(prefix + module for module in _E3NN_MODULES)):
+                del state_dict[key]
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def extra_repr(self) -> str:

@@ -1,11 +1,11 @@
 """The Gaunt product of vector signals: the cross product of tangent and radial fields on the sphere.
 
 Xie et al., The Price of Freedom: Exploring Expressivity and Runtime Tradeoffs in Equivariant Tensor Products
-(arXiv 2506.13523). The cross product is antisymmetric, so that it couples where l1 + l2 + l3 is odd, which a
-product of
+(arXiv 2506.13523). The cross product is antisymmetric, so that it couples where l1 + l2 + l3 is odd, which a product of
 scalar signals cannot.
 """
 
+import itertools
 from functools import cache
 from math import sqrt
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sciten.equivariant.clebsch_gordan import levi_civita, wigner_3j
 from sciten.equivariant.irreps import Irrep, Irreps, IrrepsLike
-from sciten.equivariant.products.base import DegreeWeightedProduct, given_degrees
+from sciten.equivariant.products.base import DegreeWeightedProduct, require_degrees
 from sciten.equivariant.products.gaunt import gaunt_factor
 from sciten.equivariant.products.grids import Constants, in_pieces, product_on
 from sciten.equivariant.sphere import harmonics_at, quadrature
@@ -26,11 +26,9 @@ from sciten.errors import ConfigError
 class VectorGauntProduct(DegreeWeightedProduct):
     """The coefficients of the cross product of two vector fields on the sphere, ∫ (x(r) × y(r)) · V_k(r) dΩ.
 
-    An irrep of degree J becomes the vector harmonics V_J^l, made of scalar harmonics of degree l = J - 1, J or J +
-    1 and
-    a vector, each orthonormal; those that its parity allows are added up. The inputs are polar fields (l = J ± 1
-    for the
-    parity of the harmonics, l = J for the other), the output is an axial one (the other way round).
+    An irrep of degree J becomes the vector harmonics V_J^l, made of scalar harmonics of degree l = J - 1, J or J + 1
+    and a vector, each orthonormal; those that its parity allows are added up. The inputs are polar fields (l = J ± 1
+    for the parity of the harmonics, l = J for the other), the output is an axial one (the other way round).
 
     Args:
         lmax1, lmax2, lmax_out: highest degrees. The inputs are signals `[..., (lmax + 1)**2]` with the parity of the
@@ -40,26 +38,21 @@ class VectorGauntProduct(DegreeWeightedProduct):
         ConfigError: degrees, shapes or dtypes do not fit.
     """
 
-    def __init__(
-        self, lmax1: int | None = None, lmax2: int | None = None, lmax_out: int | None = None
-    ) -> None:
+    def __init__(self, lmax1: int, lmax2: int, lmax_out: int) -> None:
         super().__init__()
-        degrees = given_degrees("VectorGauntProduct", lmax1, lmax2, lmax_out)
-        if degrees is None:
-            return
-        out = Irreps([(1, (l, -((-1) ** l))) for l in range(degrees[2] + 1)])
-        self._prepare(Irreps.natural(degrees[0]), Irreps.natural(degrees[1]), out)
+        require_degrees("VectorGauntProduct", lmax1=lmax1, lmax2=lmax2, lmax_out=lmax_out)
+        out = Irreps([(1, (l, -((-1) ** l))) for l in range(lmax_out + 1)])
+        self._prepare(Irreps.natural(lmax1), Irreps.natural(lmax2), out)
 
     @classmethod
     def from_irreps(
         cls, irreps_in1: IrrepsLike, irreps_in2: IrrepsLike, irreps_out: IrrepsLike, *, weights: bool = False
     ) -> "VectorGauntProduct":
-        """The product on irreps with channels, channel by channel, equivariant under O(3); as
-        `GauntProduct.from_irreps`.
+        """The product on irreps with channels, channel by channel, equivariant under O(3).
 
-        There is no polar field of irrep 0o, and no axial one of 0e.
+        Arguments are those of `GauntProduct.from_irreps`. There is no polar field of irrep 0o, and no axial one of 0e.
         """
-        product = cls()
+        product = cls._blank()
         product._prepare(Irreps(irreps_in1), Irreps(irreps_in2), Irreps(irreps_out))
         if weights:
             product._add_degree_weights()
@@ -77,6 +70,7 @@ class VectorGauntProduct(DegreeWeightedProduct):
                 raise ConfigError(
                     f"VectorGauntProduct: there is no {kind} field of irrep {missing}; leave it out of {irreps}"
                 )
+        self._require_paths()
         self._grid = VectorGrid(self.irreps)
 
     def multiply(self, x: Tensor, y: Tensor) -> Tensor:
@@ -84,20 +78,17 @@ class VectorGauntProduct(DegreeWeightedProduct):
         return product_on(self._grid, x, y)
 
     def path_factor(self, l1: int, l2: int, l3: int) -> float:
-        """By how much the path from natural l1 and l2 exceeds e3nn's `wigner_3j`, from 9j symbols; zero if it is
-        not there.
+        """By how much the path from natural l1 and l2 exceeds e3nn's `wigner_3j`; zero if there is none.
 
-        It is the sum over the fields of each degree of sqrt(6 (2l1 + 1)(2l2 + 1)(2l3 + 1)) times `gaunt_factor` of
-        the
-        scalar degrees times {a 1 l1; b 1 l2; c 1 l3}, up to the sign that real couplings carry.
+        It is the sum over the fields of each degree of sqrt(6 (2l1 + 1)(2l2 + 1)(2l3 + 1)) times `gaunt_factor` of the
+        scalar degrees times the 9j symbol {a 1 l1; b 1 l2; c 1 l3}, up to the sign that real couplings carry.
         """
-        sides = [Irrep(l1, (-1) ** l1), Irrep(l2, (-1) ** l2), Irrep(l3, -((-1) ** l3))]
         if (l1 + l2 + l3) % 2 == 0 or not abs(l1 - l2) <= l3 <= l1 + l2:
             return 0.0
-        fields = [_fields(ir, axial=side == 2) for side, ir in enumerate(sides)]
-        return sum(
-            _nine_j_factor((a, b, c), (l1, l2, l3)) for a in fields[0] for b in fields[1] for c in fields[2]
-        )
+        return _path_factor(Irrep(l1, (-1) ** l1), Irrep(l2, (-1) ** l2), Irrep(l3, -((-1) ** l3)))
+
+    def _couples(self, first: Irrep, second: Irrep, out: Irrep) -> bool:
+        return out in first * second and abs(_path_factor(first, second, out)) > 1e-13
 
     def operations(self) -> int:
         """Multiplications and additions for one sample and channel."""
@@ -137,8 +128,7 @@ class VectorGrid:
 
 
 def _fields(ir: Irrep, *, axial: bool) -> tuple[int, ...]:
-    """Degrees of the scalar harmonics in the fields of an irrep: parity (-1)^l for axial ones, -(-1)^l for polar
-    ones."""
+    """Degrees l of the scalar harmonics in the fields of an irrep, of parity (-1)^l if axial, -(-1)^l if polar."""
     degrees = (ir.l - 1, ir.l + 1) if ir.is_natural != axial else (ir.l,)
     return tuple(l for l in degrees if l >= 0 and (l, ir.l) != (0, 0))
 
@@ -150,6 +140,12 @@ def _field_values(ir: Irrep, axial: bool, points: NDArray[np.float64]) -> NDArra
         scalars = harmonics_at(l, points)[:, l * l :]
         total += sqrt(ir.dim) * np.einsum("pm,mik->kpi", scalars, wigner_3j(l, 1, ir.l))
     return total
+
+
+def _path_factor(first: Irrep, second: Irrep, out: Irrep) -> float:
+    """The strength of the path between three irreps, a sum over the fields of each."""
+    fields = [_fields(ir, axial=side == 2) for side, ir in enumerate((first, second, out))]
+    return sum(_nine_j_factor(scalars, (first.l, second.l, out.l)) for scalars in itertools.product(*fields))
 
 
 @cache

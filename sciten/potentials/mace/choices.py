@@ -13,10 +13,10 @@ ProductChoice = SignalProduct | Mapping[str, Any] | None
 
 
 def chosen(argument: str, choice: ProductChoice) -> ClebschGordanProduct | GauntProduct:
-    """The product that `argument` asks for, `ClebschGordanProduct()` by default.
+    """The product that `argument` ("product" or "edge_product") asks for, `ClebschGordanProduct()` by default.
 
     Raises:
-        ConfigError: it is none that MACE can use, or has degrees already.
+        ConfigError: it is none that MACE can use, has degrees already, or has options that the model would not heed.
     """
     product = _read(argument, choice) if isinstance(choice, Mapping) else choice or ClebschGordanProduct()
     if not isinstance(product, ClebschGordanProduct | GauntProduct):
@@ -28,7 +28,25 @@ def chosen(argument: str, choice: ProductChoice) -> ClebschGordanProduct | Gaunt
         raise ConfigError(
             f"MACE: expected {argument} without degrees, which the model gives it, got {name} with some"
         )
+    _require_heeded(argument, product)
     return product
+
+
+def _require_heeded(argument: str, product: ClebschGordanProduct | GauntProduct) -> None:
+    """Refuse options that would be dropped: weights are the model's own, and so is its executor."""
+    if isinstance(product, ClebschGordanProduct):
+        given = {"weights": product.weighted or None, "executor": product.executor}
+        dropped = ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
+        if dropped:
+            raise ConfigError(
+                f"MACE: expected {argument} to be ClebschGordanProduct() without options, as the model has weights and "
+                f"an executor of its own, got {dropped}"
+            )
+    elif argument == "edge_product" and product.method == "fourier":
+        raise ConfigError(
+            "MACE: expected edge_product to be GauntProduct(method='grid') or 'auto', as edges are always multiplied "
+            "on a grid, got method='fourier'"
+        )
 
 
 def described(product: ClebschGordanProduct | GauntProduct) -> dict[str, Any]:

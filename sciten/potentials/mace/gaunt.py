@@ -1,5 +1,4 @@
-"""MACE's two products in the Gaunt way: messages and their powers as signals on the sphere, multiplied point by
-point."""
+"""MACE's two products in the Gaunt way: messages and their powers as signals on the sphere, multiplied by points."""
 
 from functools import cache
 from math import pi, sqrt
@@ -21,8 +20,8 @@ class GauntManyBodyProduct(nn.Module):
 
     The result is the sum over ν of v_νL times the degree-L part of F_1 F_2 ... F_ν, each F_i being the message with a
     weight w_il for each degree. Weights are `weight_in` `[n_elements, correlation, lmax + 1, channels]` and
-    `weight_out`
-    `[n_elements, correlation, degree_out + 1, channels]`: one for each chemical element, factor, degree and channel.
+    `weight_out` `[n_elements, correlation, degree_out + 1, channels]`: one for each chemical element, factor, degree
+    and channel.
     """
 
     weight_in: Tensor
@@ -90,11 +89,9 @@ class GauntConvolution:
     """The edge convolution on the sphere: features of the sender, times a filter around the edge, added at the
     receiver.
 
-    The filter is Σ_l w_l(r) P_l(r̂ · p) at the points p of a grid, so that there is one weight for each degree of
-    the edge
-    and channel. Senders are put on the grid once for all their edges, and what a receiver has gathered is taken
-    off it
-    once; each term of the map stays on one point.
+    The filter is Σ_l w_l(r) P_l(r̂ · p) at the points p of a grid, so that there is one weight for each degree of the
+    edge and channel. Senders are put on the grid once for all their edges, and what a receiver has gathered is taken
+    off it once; each term of the map stays on one point.
     """
 
     def __init__(self, lmax_in: int, lmax_edge: int, lmax_out: int) -> None:
@@ -128,9 +125,11 @@ class GauntConvolution:
 
 @cache
 def _filter_map(points: int, lmax: int) -> Multilinear:
-    """Arguments: path weights `[n_edges, lmax + 1, channels]`, the filter's angular part `[n_edges, points (lmax +
-    1)]`
-    and values of the senders, `[n_atoms, points, channels]`; added up at the receivers."""
+    """The product with the filter on each point, added up at the receivers.
+
+    Arguments: path weights `[n_edges, lmax + 1, channels]`, the filter's angular part `[n_edges, points (lmax + 1)]`
+    and values of the senders, `[n_atoms, points, channels]`.
+    """
     terms = tuple(
         Term(1.0, ((0, l), (1, p * (lmax + 1) + l), (2, p)), (0, p))
         for p in range(points)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sciten.datasets.batch import AtomsBatch
 from sciten.equivariant.harmonics import spherical_harmonics
+from sciten.equivariant.products.base import SignalProduct
 from sciten.equivariant.products.gaunt import GauntProduct
 from sciten.errors import ConfigError
 from sciten.potentials.base import Potential
@@ -90,7 +91,8 @@ class MACE(Potential):
         density: for each layer (or all) whether messages are divided by a learned density.
         product: how an atom's message is raised to powers: `ClebschGordanProduct()` (MACE's symmetric contraction, the
             default) or `GauntProduct(method=...)`.
-        edge_product: how features and edge harmonics are multiplied, of the same kinds.
+        edge_product: how features and edge harmonics are multiplied: `ClebschGordanProduct()` (the default) or
+            `GauntProduct()`, which is always on a grid here.
         zbl: whether the Ziegler-Biersack-Littmark repulsion is added (inside the scale, as mace-torch does).
         agnesi: whether distances are transformed before the radial basis.
         seed: of the initial weights.
@@ -136,6 +138,7 @@ class MACE(Potential):
         self.elements, energies = sorted_elements("MACE", elements, isolated_atom_energies)
         self.residual = _per_layer("residual", residual, layers)
         self.density = _per_layer("density", density, layers)
+        kinds = chosen("product", product), chosen("edge_product", edge_product)
         self._arguments: dict[str, Any] = {
             "elements": list(self.elements),
             "isolated_atom_energies": None,  # weights of the model: filled in when asked for
@@ -155,8 +158,8 @@ class MACE(Potential):
             "shift": float(shift),
             "residual": list(self.residual),
             "density": list(self.density),
-            "product": described(chosen("product", product)),
-            "edge_product": described(chosen("edge_product", edge_product)),
+            "product": described(kinds[0]),
+            "edge_product": described(kinds[1]),
             "zbl": zbl,
             "agnesi": agnesi,
             "seed": seed,
@@ -189,9 +192,11 @@ class MACE(Potential):
         self.products = nn.ModuleList()
         self.readouts = nn.ModuleList()
         for t in range(layers):
-            self._add_layer(t, options)
+            self._add_layer(t, *kinds, options)
 
-    def _add_layer(self, t: int, options: Mapping[str, Any]) -> None:
+    def _add_layer(
+        self, t: int, product: SignalProduct, edge_product: SignalProduct, options: Mapping[str, Any]
+    ) -> None:
         settings, last = self._arguments, t == len(self.residual) - 1
         n_elements, hidden_lmax = len(self.elements), settings["hidden_lmax"]
         degree_out = 0 if last else hidden_lmax
@@ -207,19 +212,20 @@ class MACE(Potential):
                 average_neighbors=settings["average_neighbors"],
                 residual=self.residual[t],
                 density=self.density[t],
-                product=chosen("edge_product", settings["edge_product"]),
+                product=edge_product,
                 **options,
             )
         )
-        self.products.append(self._many_body_product(degree_out, options))
+        self.products.append(self._many_body_product(product, degree_out, options))
         self.readouts.append(
             PerceptronReadout(self.channels, settings["readout_width"], **options)
             if last
             else LinearReadout(self.channels, **options)
         )
 
-    def _many_body_product(self, degree_out: int, options: Mapping[str, Any]) -> nn.Module:
-        product = chosen("product", self._arguments["product"])
+    def _many_body_product(
+        self, product: SignalProduct, degree_out: int, options: Mapping[str, Any]
+    ) -> nn.Module:
         shared: dict[str, Any] = {"channels": self.channels, "n_elements": len(self.elements), **options}
         correlation = self._arguments["correlation"]
         if isinstance(product, GauntProduct):

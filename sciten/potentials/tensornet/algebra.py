@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sciten.equivariant.clebsch_gordan import wigner_3j
+from sciten.equivariant.clebsch_gordan import levi_civita, wigner_3j
+from sciten.equivariant.products.terms import coupling_terms
 from sciten.tensor.multilinear import Executor, Multilinear, Operand, Term, evaluate
 
 Group: TypeAlias = Literal["O(3)", "SO(3)"]
@@ -33,9 +34,7 @@ def basis() -> NDArray[np.float64]:
     """The nine basis matrices, `[9, 3, 3]`, orthonormal under tr(A^T B)."""
     symmetric = sqrt(5) * np.moveaxis(wigner_3j(1, 1, 2), 2, 0)
     symmetric *= np.sign(symmetric[2, 1, 1])  # positive along the polar axis y, as the harmonics are
-    cross = np.zeros((3, 3, 3))
-    for a, b, c in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        cross[a, b, c], cross[a, c, b] = -sqrt(0.5), sqrt(0.5)
+    cross = -sqrt(0.5) * levi_civita()
     return np.concatenate([np.eye(3)[None] / sqrt(3), cross, symmetric])
 
 
@@ -55,15 +54,8 @@ def _product_terms(
     constants: NDArray[np.float64], left: int, right: int, *, factor: int | None = None
 ) -> list[Term]:
     """Terms of a product of the matrices in arguments `left`.. and `right`.., with one more `factor` if there is."""
-    extra = () if factor is None else ((factor, 0),)
-    return [
-        Term(
-            float(constants[i, j, k]),
-            ((left + _ALL[i][0], _ALL[i][1]), (right + _ALL[j][0], _ALL[j][1]), *extra),
-            _ALL[k],
-        )
-        for i, j, k in zip(*constants.nonzero(), strict=True)
-    ]
+    first, second = ([(start + l, m) for l, m in _ALL] for start in (left, right))
+    return coupling_terms(constants, first, second, _ALL, factors=() if factor is None else ((factor, 0),))
 
 
 @cache

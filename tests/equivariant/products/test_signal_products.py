@@ -241,6 +241,12 @@ def test_irreps_and_degrees_that_do_not_fit_are_refused(kind) -> None:
         kind.from_irreps("1o+1o", "1o", "1e")
     with pytest.raises(ConfigError, match=f"{name}: expected lmax1 to be an integer of at least 0, got -1"):
         kind(-1, 1, 1)
+
+
+@pytest.mark.parametrize("kind", [ClebschGordanProduct, GauntProduct])
+def test_products_that_only_say_what_is_wanted_do_not_compute(kind) -> None:
+    name = kind.__name__
+    assert str(kind()) == f"{name}()"
     with pytest.raises(ConfigError, match="together, or none of them"):
         kind(1)
     with pytest.raises(ConfigError, match=f"{name}: it has no degrees yet"):
@@ -256,8 +262,34 @@ def test_what_only_some_products_refuse() -> None:
         VectorGauntProduct.from_irreps("0o", "1o", "1e")
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: GauntProduct.from_irreps("1o", "1e", "1e"), "1x1o x 1x1e to 1x1e"),
+        (lambda: GauntProduct.from_irreps("0e", "1o", "2e"), "1x0e x 1x1o to 1x2e"),
+        (lambda: GauntProduct.from_irreps(NATURAL, NATURAL, PSEUDO), "to 4x1e\\+4x2o"),
+        (lambda: VectorGauntProduct.from_irreps("1o", "2o", "1e"), "1x1o x 1x2o to 1x1e"),
+        (lambda: VectorGauntProduct.from_irreps("1o", "1o", "2e"), "1x1o x 1x1o to 1x2e"),
+        (lambda: VectorGauntProduct(0, 0, 0), "1x0e x 1x0e to 1x0o"),
+        (lambda: ClebschGordanProduct.from_irreps("1o", "1o", "1o"), "1x1o x 1x1o to 1x1o"),
+        (lambda: MatrixProduct.from_irreps("1o", "1o", "1o"), "1x1o x 1x1o to 1x1o"),
+        (lambda: MatrixProduct.from_irreps("3o", "5o", "5e", lam=3), "1x3o x 1x5o to 1x5e"),
+    ],
+)
+def test_products_that_couple_nothing_are_refused(make, message) -> None:
+    with pytest.raises(ConfigError, match=f"Product: no path leads from .*{message}"):
+        make()
+
+
+def test_outputs_that_are_not_reached_beside_others_are_zero() -> None:
+    product = GauntProduct.from_irreps("1o", "1o", "0e+1e+1o")
+    result = product(*torch.randn(2, 5, 3))
+    assert torch.equal(result[:, 1:], torch.zeros(5, 6)) and float(result[:, 0].abs().min()) > 0
+
+
 @pytest.mark.parametrize("kind", CHANNELS)
 def test_copies_compute_the_same(kind) -> None:
-    product = kind.from_irreps(NATURAL, NATURAL, PSEUDO, weights=True)
-    x, y = torch.randn(2, 5, 36)
+    product = kind.from_irreps(BOTH, NATURAL, PSEUDO, weights=True)
+    x, y = torch.randn(5, 68), torch.randn(5, 36)
+    assert float(product(x, y).detach().abs().min()) > 0
     assert torch.equal(copy.deepcopy(product)(x, y), product(x, y))

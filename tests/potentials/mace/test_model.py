@@ -194,9 +194,25 @@ def test_grid_and_fourier_are_the_same_model() -> None:
     ("changes", "message"),
     [
         ({"product": GauntProduct(2, 2, 2)}, "expected product without degrees"),
-        ({"edge_product": MatrixProduct()}, "expected edge_product to be ClebschGordanProduct"),
+        ({"edge_product": MatrixProduct(1, 1, 1)}, "expected edge_product to be ClebschGordanProduct"),
         ({"product": {"kind": "Gaunt"}}, "expected product to be {kind: ClebschGordanProduct}"),
         ({"product": {"kind": "GauntProduct", "lmax": 2}}, "expected product to be"),
+        (
+            {"edge_product": GauntProduct(method="fourier")},
+            r"expected edge_product to be GauntProduct\(method='grid'\) or 'auto', .* got method='fourier'",
+        ),
+        (
+            {"edge_product": {"kind": "GauntProduct", "method": "fourier"}},
+            "expected edge_product .* got method='fourier'",
+        ),
+        (
+            {"product": ClebschGordanProduct(weights=True)},
+            r"expected product to be ClebschGordanProduct\(\) without options, .* got weights=True",
+        ),
+        (
+            {"edge_product": ClebschGordanProduct(executor=Reference())},
+            r"expected edge_product to be ClebschGordanProduct\(\) without options, .* got executor=",
+        ),
         (
             {"product": GauntProduct(), "reduced_basis": True},
             "expected reduced_basis only with ClebschGordanProduct",
