@@ -97,6 +97,19 @@ def polar(degrees: Degrees, mul: int = 1) -> Irreps:
     return Irreps([entry for entry in both(degrees, mul) if entry.ir != (0, -1)])
 
 
+def vector_gaunt(degrees: Degrees) -> VectorGauntProduct:
+    """Degree 0 alone has no path, and is refused."""
+    degrees = degrees if max(degrees) else (0, 1)
+    return VectorGauntProduct.from_irreps(natural(degrees), natural(degrees), pseudo(degrees))
+
+
+def weighted_vector_gaunt(degrees: Degrees) -> VectorGauntProduct:
+    degrees = degrees if max(degrees) else (0, 1)
+    return VectorGauntProduct.from_irreps(
+        polar(degrees, 2), polar(degrees, 2), axial(degrees, 2), weights=True
+    )
+
+
 def so2(degrees: Degrees, executor: Executor | None, **options) -> SO2Product:
     top = max(degrees)
     return SO2Product(top, min(top, 3), 1, 1, dtype=torch.float64, executor=executor, **options)
@@ -111,7 +124,7 @@ CORE: dict[str, Make] = {
     "gaunt antipodal": lambda d, e: on_grid(AntipodalGrid, d),
     "gaunt separable": lambda d, e: on_grid(SeparableGrid, d),
     "gaunt fourier": lambda d, e: GauntProduct.from_irreps(*[natural(d)] * 3, method="fourier"),
-    "vector gaunt": lambda d, e: VectorGauntProduct.from_irreps(natural(d), natural(d), pseudo(d)),
+    "vector gaunt": lambda d, e: vector_gaunt(d),
     "matrix": lambda d, e: MatrixProduct(max(d), max(d), max(d)),
     "so2": so2,
 }
@@ -135,9 +148,7 @@ OTHERS: dict[str, Make] = {
     "gaunt, weights": lambda d, e: GauntProduct.from_irreps(
         both(d, 2), natural(d, 2), both(d, 2), weights=True
     ),
-    "vector gaunt, weights": lambda d, e: VectorGauntProduct.from_irreps(
-        polar(d, 2), polar(d, 2), axial(d, 2), weights=True
-    ),
+    "vector gaunt, weights": lambda d, e: weighted_vector_gaunt(d),
     "matrix, weights": lambda d, e: MatrixProduct.from_irreps(
         both(d, 2), natural(d, 2), both(d, 2), weights=True
     ),

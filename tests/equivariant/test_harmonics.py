@@ -1,7 +1,9 @@
+import pytest
 import torch
 from e3nn import o3
 
 from sciten.equivariant.harmonics import spherical_harmonics
+from sciten.errors import ConfigError
 from sciten.tensor.multilinear.reference import Reference
 
 
@@ -41,3 +43,8 @@ def test_component_normalisation() -> None:
 
 def test_degree_zero_alone() -> None:
     assert torch.equal(spherical_harmonics(0, unit_vectors()), torch.ones(50, 1, dtype=torch.float64))
+
+
+def test_a_degree_below_zero_is_refused() -> None:
+    with pytest.raises(ConfigError, match="spherical_harmonics: expected lmax of at least 0, got -1"):
+        spherical_harmonics(-1, torch.zeros(2, 3))
