@@ -59,7 +59,7 @@ class Irreps:
         irreps: "8x0e + 4x1o", e3nn's `Irreps`, or pairs (multiplicity, (degree, parity)).
 
     Raises:
-        ConfigError: the text is no list of irreps.
+        ConfigError: this is no list of irreps.
     """
 
     __slots__ = ("_entries",)
@@ -69,7 +69,7 @@ class Irreps:
         if isinstance(irreps, str):
             entries = _parse(irreps)
         else:
-            entries = tuple(MulIrrep(int(mul), Irrep(*_pair(ir))) for mul, ir in irreps)
+            entries = tuple(MulIrrep(mul, Irrep(*_pair(ir))) for mul, ir in _pairs(irreps))
         for entry in entries:
             if entry.mul < 0 or entry.ir.l < 0 or entry.ir.p not in (1, -1):
                 raise ConfigError(
@@ -156,10 +156,18 @@ def _parse(text: str) -> tuple[MulIrrep, ...]:
     return tuple(entries)
 
 
+def _pairs(irreps: object) -> "list[tuple[int, object]]":
+    try:
+        return [(int(mul), ir) for mul, ir in irreps]  # type: ignore[attr-defined]
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"Irreps: expected text such as '8x0e + 4x1o' or pairs such as (4, '1o'), got {irreps!r}"
+        ) from error
+
+
 def _pair(irrep: object) -> tuple[int, int]:
-    if isinstance(irrep, str):
-        ((_, parsed),) = _parse(irrep)
-        return parsed
+    if isinstance(irrep, str) and len(parsed := _parse(irrep)) == 1:
+        return parsed[0].ir
     if hasattr(irrep, "l") and hasattr(irrep, "p"):  # ours, or e3nn's, whose len() raises
         return irrep.l, irrep.p
     if isinstance(irrep, tuple) and len(irrep) == 2:

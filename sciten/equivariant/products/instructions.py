@@ -4,7 +4,8 @@ Modes, normalisations and the layout of weights are those of e3nn's `TensorProdu
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from math import sqrt
+from math import inf, sqrt
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 from sciten.equivariant.irreps import Irreps
@@ -116,13 +117,13 @@ def _require(name: str, argument: str, value: str, allowed: tuple[str, ...]) -> 
 
 
 def _checked(name: str, irreps: tuple[Irreps, Irreps, Irreps], given: Sequence[Any]) -> Instruction:
-    if len(given) not in (5, 6):
+    if isinstance(given, str) or not isinstance(given, Sequence) or len(given) not in (5, 6):
         raise ConfigError(
-            f"{name}: expected instructions (i_in1, i_in2, i_out, mode, has_weight[, path_weight]), got {tuple(given)}"
+            f"{name}: expected instructions (i_in1, i_in2, i_out, mode, has_weight[, path_weight]), got {given!r}"
         )
     i1, i2, i3, mode, has_weight, path_weight = (*given, 1.0)[:6]
     for position, side in zip((i1, i2, i3), irreps, strict=True):
-        if not (isinstance(position, int) and 0 <= position < len(side)):
+        if not (isinstance(position, Integral) and 0 <= int(position) < len(side)):
             raise ConfigError(
                 f"{name}: instruction {tuple(given)} names entry {position} of {side}, which is not there"
             )
@@ -141,8 +142,10 @@ def _checked(name: str, irreps: tuple[Irreps, Irreps, Irreps], given: Sequence[A
         )
     if not has_weight and (mode in ("uvw", "u<vw") or (mode == "uuw" and w != 1)):
         raise ConfigError(f"{name}: mode {mode} needs weights to reach {entries[2]}; set has_weight")
-    if not float(path_weight) >= 0:
-        raise ConfigError(f"{name}: expected path weights of at least 0, got {path_weight}")
+    if not (isinstance(path_weight, Real) and 0 <= float(path_weight) < inf):
+        raise ConfigError(
+            f"{name}: expected path weights that are finite and at least 0, got {path_weight!r}"
+        )
     return Instruction(
         int(i1),
         int(i2),

@@ -274,11 +274,13 @@ class Program:
             for output, rows in zip(kernel.outputs, parts, strict=True):
                 block = output.read(rows, self.irreps[2][output.entry].ir.dim, weights)
                 found[output.entry] = found[output.entry] + block if output.entry in found else block
+        # Sums over nothing: zeros that belong to the graph, so that a gradient of what no path reaches is there.
+        zero = x[:, :0].sum(1, keepdim=True) + y[:, :0].sum(1, keepdim=True)
         pieces = [
-            found[i].transpose(1, 2).flatten(1) if i in found else x.new_zeros(x.shape[0], entry.dim)
+            found[i].transpose(1, 2).flatten(1) if i in found else zero.expand(-1, entry.dim)
             for i, entry in enumerate(self.irreps[2])
         ]
-        return torch.cat(pieces, dim=1) if pieces else x.new_zeros(x.shape[0], 0)
+        return torch.cat([zero[:, :0], *pieces], dim=1)
 
 
 @dataclass(frozen=True)

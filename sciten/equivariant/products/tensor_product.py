@@ -1,7 +1,7 @@
 """The Clebsch-Gordan tensor product of irreps with multiplicities, in the manner of e3nn's `TensorProduct`."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from math import prod
+from math import inf, prod
 from typing import Any
 
 import torch
@@ -70,7 +70,12 @@ class TensorProduct(nn.Module):
         self.irreps_in1, self.irreps_in2 = Irreps(irreps_in1), Irreps(irreps_in2)
         self.irreps_out = Irreps(irreps_out)
         irreps = (self.irreps_in1, self.irreps_in2, self.irreps_out)
-        given = [tuple(instruction) for instruction in instructions]
+        if not isinstance(instructions, Iterable):
+            raise ConfigError(f"{name}: expected a list of instructions, got {instructions!r}")
+        given = [
+            tuple(instruction) if isinstance(instruction, Sequence) else instruction
+            for instruction in instructions
+        ]
         self.instructions = normalised(
             name,
             irreps,
@@ -178,15 +183,7 @@ class TensorProduct(nn.Module):
                 )
             return self.weight
         if not isinstance(weight, Tensor):
-            paths = [ins for ins in self.instructions if ins.has_weight]
-            if len(weight) != len(paths):
-                raise ConfigError(
-                    f"{name}: expected {len(paths)} weights, one for each path, got {len(weight)}"
-                )
-            pairs = zip(weight, paths, strict=True)
-            weight = torch.cat(
-                [w.reshape(*w.shape[: w.ndim - len(p.path_shape)], -1) for w, p in pairs], dim=-1
-            )
+            weight = self._joined(weight)
         fits = (
             weight.shape == (self.weight_numel,)
             if self.shared_weights
@@ -200,6 +197,23 @@ class TensorProduct(nn.Module):
             )
             raise ConfigError(f"{name}: expected weight of shape {expected}, got {list(weight.shape)}")
         return weight
+
+    def _joined(self, weights: Sequence[Tensor]) -> Tensor:
+        """One tensor for each path that has weights, in one flat tensor."""
+        shapes = [ins.path_shape for ins in self.instructions if ins.has_weight]
+        given = list(weights) if isinstance(weights, Iterable) else [weights]
+        fits = len(given) == len(shapes) and all(
+            isinstance(w, Tensor) and w.ndim >= len(shape) and w.shape[w.ndim - len(shape) :] == shape
+            for w, shape in zip(given, shapes, strict=True)
+        )
+        if not fits:
+            got = [list(w.shape) if isinstance(w, Tensor) else type(w).__name__ for w in given]
+            raise ConfigError(
+                f"{type(self).__name__}: expected a tensor of weights, or one for each path of shapes "
+                f"{[[*shape] for shape in shapes]}, got {got}"
+            )
+        pairs = zip(given, shapes, strict=True)
+        return torch.cat([w.reshape(*w.shape[: w.ndim - len(shape)], -1) for w, shape in pairs], dim=-1)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         for key in list(state_dict):
@@ -219,9 +233,11 @@ class TensorProduct(nn.Module):
 def _variances(
     name: str, argument: str, given: Sequence[float] | Tensor | None, irreps: Irreps
 ) -> list[float]:
-    values = [1.0] * len(irreps) if given is None else [float(value) for value in given]
-    if len(values) != len(irreps):
+    if given is None:
+        return [1.0] * len(irreps)
+    values = [float(value) for value in given] if isinstance(given, Iterable) else []
+    if len(values) != len(irreps) or not all(0 < value < inf for value in values):
         raise ConfigError(
-            f"{name}: expected one {argument} for each of {len(irreps)} entries, got {len(values)}"
+            f"{name}: expected one {argument} for each of {len(irreps)} entries, finite and above 0, got {given}"
         )
     return values

@@ -28,8 +28,14 @@ class FullyConnectedTensorProduct(TensorProduct):
         irrep_normalization: str | None = None,
         path_normalization: str | None = None,
         *,
+        in1_var: Sequence[float] | Tensor | None = None,
+        in2_var: Sequence[float] | Tensor | None = None,
+        out_var: Sequence[float] | Tensor | None = None,
         internal_weights: bool | None = None,
         shared_weights: bool | None = None,
+        compile_left_right: bool = True,
+        compile_right: bool = False,
+        normalization: str | None = None,
         executor: Executor | None = None,
     ) -> None:
         first, second, out = Irreps(irreps_in1), Irreps(irreps_in2), Irreps(irreps_out)
@@ -45,10 +51,14 @@ class FullyConnectedTensorProduct(TensorProduct):
             second,
             out,
             instructions,
+            in1_var=in1_var,
+            in2_var=in2_var,
+            out_var=out_var,
             irrep_normalization=irrep_normalization,
             path_normalization=path_normalization,
             internal_weights=internal_weights,
             shared_weights=shared_weights,
+            normalization=normalization,
             executor=executor,
         )
 
@@ -59,8 +69,7 @@ class ElementwiseTensorProduct(TensorProduct):
     Args:
         irreps_in1, irreps_in2: equally many irreps.
         filter_ir_out: the irreps to keep; all by default.
-        irrep_normalization: as in `TensorProduct`.
-        executor: as in `TensorProduct`.
+        irrep_normalization, compile_left_right, compile_right, normalization, executor: as in `TensorProduct`.
     """
 
     def __init__(
@@ -70,6 +79,9 @@ class ElementwiseTensorProduct(TensorProduct):
         filter_ir_out: Iterable[IrrepLike] | None = None,
         irrep_normalization: str | None = None,
         *,
+        compile_left_right: bool = True,
+        compile_right: bool = False,
+        normalization: str | None = None,
         executor: Executor | None = None,
     ) -> None:
         first, second = Irreps(irreps_in1).simplify(), Irreps(irreps_in2).simplify()
@@ -88,7 +100,13 @@ class ElementwiseTensorProduct(TensorProduct):
                     instructions.append((i, i, len(out), "uuu", False))
                     out.append((a.mul, ir))
         super().__init__(
-            first, second, out, instructions, irrep_normalization=irrep_normalization, executor=executor
+            first,
+            second,
+            out,
+            instructions,
+            irrep_normalization=irrep_normalization,
+            normalization=normalization,
+            executor=executor,
         )
 
 
@@ -98,8 +116,7 @@ class FullTensorProduct(TensorProduct):
     Args:
         irreps_in1, irreps_in2: irreps of the inputs.
         filter_ir_out: the irreps to keep; all by default.
-        irrep_normalization: as in `TensorProduct`.
-        executor: as in `TensorProduct`.
+        irrep_normalization, compile_left_right, compile_right, normalization, executor: as in `TensorProduct`.
     """
 
     def __init__(
@@ -109,6 +126,9 @@ class FullTensorProduct(TensorProduct):
         filter_ir_out: Iterable[IrrepLike] | None = None,
         irrep_normalization: str | None = None,
         *,
+        compile_left_right: bool = True,
+        compile_right: bool = False,
+        normalization: str | None = None,
         executor: Executor | None = None,
     ) -> None:
         first, second = Irreps(irreps_in1).simplify(), Irreps(irreps_in2).simplify()
@@ -122,7 +142,13 @@ class FullTensorProduct(TensorProduct):
         ]
         out, instructions = _sorted_outputs(paths)
         super().__init__(
-            first, second, out, instructions, irrep_normalization=irrep_normalization, executor=executor
+            first,
+            second,
+            out,
+            instructions,
+            irrep_normalization=irrep_normalization,
+            normalization=normalization,
+            executor=executor,
         )
 
 
@@ -134,7 +160,8 @@ class TensorSquare(TensorProduct):
         irreps_out: irreps of the output, to which everything is then connected by weights; by default all irreps in the
             square, once each and without weights.
         filter_ir_out: without `irreps_out`, the irreps to keep.
-        irrep_normalization, path_normalization, internal_weights, shared_weights, executor: as in `TensorProduct`.
+        irrep_normalization, path_normalization, internal_weights, shared_weights, compile_left_right, compile_right,
+            executor: as in `TensorProduct`.
     """
 
     def __init__(
@@ -147,6 +174,8 @@ class TensorSquare(TensorProduct):
         path_normalization: str | None = None,
         internal_weights: bool | None = None,
         shared_weights: bool | None = None,
+        compile_left_right: bool = True,
+        compile_right: bool = False,
         executor: Executor | None = None,
     ) -> None:
         self_irreps = Irreps(irreps_in).simplify()

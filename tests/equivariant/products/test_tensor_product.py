@@ -272,3 +272,63 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
     ]:
         with pytest.raises(ConfigError, match=message):
             product(*inputs)
+
+
+@pytest.mark.parametrize(
+    ("weight", "got"),
+    [
+        ([torch.zeros(4, 3, 2)], r"\[\[4, 3, 2\]\]"),
+        ([torch.zeros(24)], r"\[\[24\]\]"),
+        ([None], r"\['NoneType'\]"),
+        (1.0, r"\['float'\]"),
+        ([torch.zeros(2, 3, 4)] * 2, r"\[\[2, 3, 4\], \[2, 3, 4\]\]"),
+    ],
+)
+def test_weights_of_paths_must_have_their_shapes(weight, got: str) -> None:
+    product = TensorProduct("2x1o", "3x1o", "4x1e", [(0, 0, 0, "uvw", True)])
+    with pytest.raises(ConfigError, match=rf"TensorProduct: expected .* of shapes \[\[2, 3, 4\]\], got {got}"):
+        product(torch.zeros(5, 6), torch.zeros(5, 9), weight)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((None, "1o", "1e", []), "Irreps: expected text such as .* got None"),
+        (("1o", "1o", [(2, "1o+2e")], []), "Irreps: expected an irrep such as"),
+        (("1o", "1o", "1e", None), "expected a list of instructions, got None"),
+        (("1o", "1o", "1e", [3]), r"expected instructions \(i_in1, .*got 3"),
+        (("1o", "1o", "1e", [(0, 0, 0, "uuu", True, "a")]), "expected path weights .* got 'a'"),
+        (("1o", "1o", "1e", [(0, 0, 0, "uuu", True, float("inf"))]), "expected path weights .* got inf"),
+        (("1o", "1o", "1e", [(0, 0, 0, "uuu", True)], [-1.0]), r"expected one in1_var .* got \[-1.0\]"),
+        (("1o", "1o", "1e", [(0, 0, 0, "uuu", True)], None, 2.0), "expected one in2_var .* got 2.0"),
+    ],
+)
+def test_arguments_that_are_none_are_named(arguments, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TensorProduct(*arguments)
+
+
+def test_multiplicities_of_zero_are_as_in_e3nn() -> None:
+    irreps = ("4x0e+0x1o", "1x0e+1x1o", "4x0e+0x1o")
+    theirs, ours = o3.FullyConnectedTensorProduct(*irreps), FullyConnectedTensorProduct(*irreps)
+    ours.load_state_dict(theirs.state_dict())
+    x, y = torch.randn(3, 4), torch.randn(3, 4)
+    torch.testing.assert_close(ours(x, y), theirs(x, y))
+    nothing = TensorProduct("2x1o", "0x0o+3x3o", "2x1e", [(0, 0, 0, "uvu", True)])
+    assert torch.equal(nothing(torch.randn(2, 6), torch.randn(2, 21)), torch.zeros(2, 6))
+
+
+def test_what_no_path_reaches_has_a_gradient_of_zero() -> None:
+    x = torch.randn(2, 3, requires_grad=True)
+    product = TensorProduct("1o", "1o", "1e", [(0, 0, 0, "uuu", True, 0.0)])
+    (gradient,) = torch.autograd.grad(product(x, torch.randn(2, 3)).sum(), x)
+    assert torch.equal(gradient, torch.zeros(2, 3))
+
+
+def test_products_that_choose_their_instructions_take_e3nns_other_arguments() -> None:
+    arguments = {"in1_var": [2.0], "out_var": [3.0], "normalization": "norm", "compile_right": True}
+    theirs = o3.FullyConnectedTensorProduct("2x1o", "1o", "3x1e", **arguments)
+    ours = FullyConnectedTensorProduct("2x1o", "1o", "3x1e", **arguments)
+    ours.load_state_dict(theirs.state_dict())
+    x, y = torch.randn(4, 6), torch.randn(4, 3)
+    torch.testing.assert_close(ours(x, y), theirs(x, y))
