@@ -225,7 +225,8 @@ def test_recording(name: str) -> None:
 
 
 def test_plain_executor() -> None:
-    assert check_executor(PLAIN) == 0.0
+    """Against the terms themselves, one by one, differentiated by torch."""
+    assert check_executor(PLAIN) < 1e-12
 
 
 SMALL = (
