@@ -250,8 +250,8 @@ def test_triton_executor() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("degree", range(LMAX + 1))
-@pytest.mark.parametrize("name", ["so2", *OTHERS])
-def test_every_degree_of_the_others(name: str, degree: int) -> None:
+@pytest.mark.parametrize("name", ALL)
+def test_every_degree_to_the_third_derivative(name: str, degree: int) -> None:
     check_numbers(ALL[name](some_degrees(degree), PLAIN))
 
 
