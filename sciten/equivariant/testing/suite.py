@@ -94,7 +94,7 @@ def check_product(
 
     Args:
         product: a `BilinearProduct`, or any product of `sciten.equivariant`.
-        reference: for `check_derivatives`.
+        reference: for `check_derivatives`, which says what is shown without one.
         orders: up to which derivatives are compared.
         recording: whether it is also compiled, recorded and exported, which takes seconds.
         device: of inputs and weights; finite differences and the variance are taken on the CPU.
