@@ -215,6 +215,7 @@ def test_cartesian_products(ranks: tuple[int, int, int]) -> None:
     check_numbers(product)
     check_low_precision(product)
     check_state(product)
+    check_compile(product)
 
 
 @pytest.mark.parametrize("name", RECORDED)

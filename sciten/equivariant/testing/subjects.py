@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from sciten.equivariant.irreps import Irreps
 from sciten.equivariant.products.base import from_channels, to_channels
+from sciten.equivariant.products.cartesian import CartesianProduct
 from sciten.equivariant.products.so2 import SO2Product
 from sciten.equivariant.products.variants import TensorSquare
 from sciten.errors import ConfigError
@@ -52,7 +53,9 @@ class Subject:
         irreps_out: of its result.
         call: the product as a function of its arguments alone, the weights of a module among them.
         inputs: the arguments that `caller` is called with, from those of `call`.
-        caller: what is called with them, weights as they are: the product itself, or its `as_irreps`.
+        caller: what is called with them, weights as they are, and what is recorded: the product itself, or where it
+            has a layout of its own its `as_irreps`. Cartesian tensors are as many numbers as their irreps, so that
+            `CartesianProduct` is recorded as it is used.
     """
 
     name: str
@@ -89,14 +92,15 @@ class Subject:
             features = features[:1]
         weights, names = _weights(product)
         inner = len(features) + (0 if names else len(weights))
-        caller, prefix = _caller(product)
+        target, prefix = _target(product)
 
         def call(*arguments: Tensor) -> Tensor:
             if not names:
-                return caller(*arguments)
+                return target(*arguments)
             given = {prefix + n: value for n, value in zip(names, arguments[inner:], strict=True)}
-            return functional_call(caller, given, arguments[:inner])  # type: ignore[no-any-return, arg-type]
+            return functional_call(target, given, arguments[:inner])  # type: ignore[no-any-return, arg-type]
 
+        caller = product if isinstance(product, CartesianProduct) else target
         return cls(name, product, (*features, *weights), out, call, lambda a: tuple(a[:inner]), caller)
 
     @property
@@ -159,7 +163,7 @@ class _AsIrreps(nn.Module):
         return self.product.as_irreps(*given)  # type: ignore[no-any-return, operator]
 
 
-def _caller(product: Any) -> tuple[Callable[..., Tensor], str]:
+def _target(product: Any) -> tuple[Callable[..., Tensor], str]:
     """What is called with features laid out by irreps, and what precedes the names of the product's weights in it."""
     if not hasattr(product, "as_irreps"):
         return product, ""
