@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sciten.equivariant.clebsch_gordan import wigner_3j
 from sciten.equivariant.irreps import Irrep, Irreps
+from sciten.equivariant.products.variants import TensorSquare
 from sciten.errors import ConfigError
 
 #: Relative to the largest: paths and singular values below are zero. Products are exact to about 1e-13.
@@ -18,7 +19,10 @@ class BilinearProduct(Protocol):
 
     It has `irreps_in1`, `irreps_in2` and `irreps_out`, anything that `Irreps` reads. One whose features are not laid
     out by irreps (`CartesianProduct`) has a method `as_irreps(x, y)` beside it, on features that are. One that is not
-    called like this at all (`SO2Product`) has a method `as_bilinear()`, which gives a product that is.
+    called like this at all (`SO2Product`) has a method `as_bilinear()`, which gives a product that is. A `TensorSquare`
+    stands for the symmetric product B with B(x, x) = its square of x.
+
+    Weights are `[weight_numel]`, or with `shared_weights = False` `[batch, weight_numel]`, a set for each sample.
 
     Optional attributes: `conserves_parity`, whether it commutes with inversion (else with rotations alone; true where
     it is missing), and `unit_variance`, whether independent inputs of unit variance, and weights of unit variance, give
@@ -33,9 +37,9 @@ class BilinearProduct(Protocol):
 def expressivity(product: BilinearProduct, *, seed: int = 0) -> int:
     """The dimension of the bilinear maps that a product can realise with equivariant linear maps before and after it.
 
-    It is the rank of the Jacobian of the path coefficients by all weights, the product's own and those of the
-    linear maps,
-    at a random point. For the full Clebsch-Gordan product of single irreps that is the number of paths.
+    It is the rank of the Jacobian of the path coefficients by all weights, the product's own and those of the linear
+    maps, at a random point. For the full Clebsch-Gordan product of single irreps that is the number of paths. The two
+    inputs have linear maps of their own, those of a `TensorSquare` too.
 
     Args:
         product: see `BilinearProduct`.
@@ -88,9 +92,24 @@ def interactability(product: BilinearProduct, *, seed: int = 0) -> frozenset[tup
 
 def _bilinear(product: Any) -> BilinearProduct:
     """The product itself, or what it says it is as a bilinear one."""
+    if isinstance(product, TensorSquare):
+        return _Polarised(product)
     as_bilinear = getattr(product, "as_bilinear", None)
     bilinear: BilinearProduct = product if as_bilinear is None else as_bilinear()
     return bilinear
+
+
+class _Polarised:
+    """The symmetric bilinear product of a square: (x + y)² - (x - y)² = 4 B(x, y)."""
+
+    def __init__(self, square: TensorSquare) -> None:
+        self._square = square
+        self.irreps_in1 = self.irreps_in2 = square.irreps_in
+        self.irreps_out = square.irreps_out
+        self.weight_numel, self.shared_weights = square.weight_numel, square.shared_weights
+
+    def __call__(self, x: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
+        return (self._square(x + y, weight) - self._square(x - y, weight)) / 4
 
 
 def _irreps(product: BilinearProduct) -> tuple[Irreps, Irreps, Irreps]:
@@ -133,6 +152,8 @@ def _path_coefficients(product: BilinearProduct, weight: Tensor | None) -> Tenso
     x = torch.eye(dims[0], dtype=torch.float64).repeat_interleave(dims[1], dim=0)
     y = torch.eye(dims[1], dtype=torch.float64).repeat(dims[0], 1)
     call = getattr(product, "as_irreps", product)
+    if weight is not None and not getattr(product, "shared_weights", True):
+        weight = weight.expand(len(x), -1)  # the same for all samples, so that it is one bilinear map
     values = (call(x, y) if weight is None else call(x, y, weight)).view(*dims)
     starts = []
     for side in irreps:

@@ -226,6 +226,7 @@ def test_cartesian_products(ranks: tuple[int, int, int]) -> None:
     check_numbers(product)
     check_low_precision(product)
     check_state(product)
+    check_compile(product)
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -236,7 +237,8 @@ def test_recording(name: str) -> None:
 
 
 def test_plain_executor() -> None:
-    assert check_executor(PLAIN) == 0.0
+    """Against the terms themselves, one by one, differentiated by torch."""
+    assert check_executor(PLAIN) < 1e-12
 
 
 SMALL = (
@@ -260,8 +262,8 @@ def test_triton_executor() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("degree", range(LMAX + 1))
-@pytest.mark.parametrize("name", ["so2", *OTHERS])
-def test_every_degree_of_the_others(name: str, degree: int) -> None:
+@pytest.mark.parametrize("name", ALL)
+def test_every_degree_to_the_third_derivative(name: str, degree: int) -> None:
     check_numbers(ALL[name](some_degrees(degree), PLAIN))
 
 

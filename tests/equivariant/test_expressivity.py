@@ -4,10 +4,15 @@ import torch
 from sciten.equivariant import (
     CartesianProduct,
     ClebschGordanProduct,
+    ElementwiseTensorProduct,
+    FullTensorProduct,
+    FullyConnectedTensorProduct,
     GauntProduct,
     Irreps,
     MatrixProduct,
+    SO2Product,
     TensorProduct,
+    TensorSquare,
     VectorGauntProduct,
     expressivity,
     interactability,
@@ -55,6 +60,57 @@ def test_fully_connected_products_realise_everything() -> None:
     ]
     product = TensorProduct(first, second, out, instructions).double()
     assert expressivity(product) == product.weight_numel == 4 + 4 + 1 + 4
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_weights_from_outside_shared_or_not(shared: bool) -> None:
+    instructions = [(0, 0, 0, "uuu", True), (0, 1, 1, "uvu", True), (1, 0, 1, "uvu", True)]
+    product = TensorProduct(
+        "2x0e+2x1o",
+        "2x0e+2x1o",
+        "2x0e+2x1o",
+        instructions,
+        shared_weights=shared,
+        internal_weights=False,
+    )
+    assert interactability(product) == {(0, 0, 0), (0, 1, 1), (1, 0, 1)}
+    internal = TensorProduct("2x0e+2x1o", "2x0e+2x1o", "2x0e+2x1o", instructions)
+    assert expressivity(product) == expressivity(internal)
+
+
+def test_squares_are_their_symmetric_products() -> None:
+    # The antisymmetric product of a vector with itself is not there; that of two vectors is.
+    assert interactability(TensorSquare("1o")) == {(1, 1, 0), (1, 1, 2)}
+    assert interactability(TensorSquare("2x1o")) == {(1, 1, 0), (1, 1, 1), (1, 1, 2)}
+    assert expressivity(TensorSquare("1o")) == 2
+    weighted = TensorSquare("0e+1o", "0e+1o")
+    assert interactability(weighted) == {(0, 0, 0), (1, 1, 0), (0, 1, 1), (1, 0, 1)}
+    # The weights of both orders of a mixed path are one in a square; the linear maps of the inputs tell them apart.
+    assert expressivity(weighted) == 4
+
+
+PRODUCTS = {
+    "full": lambda: FullTensorProduct("0e+1o", "0e+1o"),
+    "elementwise": lambda: ElementwiseTensorProduct("0e+1o", "0e+1o"),
+    "fully connected": lambda: FullyConnectedTensorProduct("0e+1o", "0e+1o", "0e+1o"),
+    "weights of samples": lambda: FullyConnectedTensorProduct("0e+1o", "1o", "0e+1o", shared_weights=False),
+    "square": lambda: TensorSquare("0e+1o"),
+    "square, weights of samples": lambda: TensorSquare("0e+1o", "0e+1o", shared_weights=False),
+    "clebsch-gordan": lambda: ClebschGordanProduct(1, 1, 1),
+    "clebsch-gordan, weights": lambda: ClebschGordanProduct(1, 1, 1, weights=True),
+    "gaunt": lambda: GauntProduct(1, 1, 1),
+    "vector gaunt": lambda: VectorGauntProduct(1, 1, 1),
+    "matrix": lambda: MatrixProduct(1, 1, 1),
+    "so2": lambda: SO2Product(1, 1, 1, 1),
+    "cartesian": lambda: CartesianProduct(1, 1, 1),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_every_product_here(name: str) -> None:
+    product = PRODUCTS[name]()
+    assert expressivity(product) > 0
+    assert interactability(product) == interactability(product, seed=1) != frozenset()
 
 
 def test_cartesian_products() -> None:

@@ -1,5 +1,7 @@
 """Planted faults: each must be caught, by the check that is there for it, and named."""
 
+from math import isnan
+
 import pytest
 import torch
 
@@ -12,11 +14,13 @@ from sciten.equivariant import (
     MatrixProduct,
     SO2Product,
     TensorProduct,
+    VectorGauntProduct,
     expressivity,
     interactability,
 )
 from sciten.equivariant.clebsch_gordan import wigner_3j
 from sciten.equivariant.harmonics import spherical_harmonics
+from sciten.equivariant.products import so2_frames
 from sciten.equivariant.testing import (
     ConformanceError,
     check_compile,
@@ -34,6 +38,7 @@ from sciten.equivariant.testing import (
     check_variance,
     executor_cases,
 )
+from sciten.equivariant.testing.subjects import Subject
 from sciten.errors import ConfigError, SciTenError
 from sciten.tensor.multilinear.reference import Reference
 
@@ -97,6 +102,69 @@ def test_a_wrong_sign_against_closed_forms(kind, monkeypatch) -> None:
     )
     with pytest.raises(ConformanceError, match="values of irrep 2e"):
         check_derivatives(kind(2, 2, 2))
+
+
+@pytest.mark.parametrize("parity", [False, True])
+@pytest.mark.parametrize("fault", ["factor of an order", "order of degrees", "rescaling"])
+def test_a_wrong_factor_inside_an_so2_product(fault: str, parity: bool, monkeypatch) -> None:
+    """Such products are equivariant and smooth; only a reference of another make shows what is wrong."""
+    product = SO2Product(2, 3, 2, 3, mmax=1, parity=parity, rescale=True, executor=PLAIN, dtype=torch.float64)
+    check_derivatives(product)
+    if fault == "factor of an order":
+        factor = SO2Product._factor
+        monkeypatch.setattr(SO2Product, "_factor", lambda self, m: factor(self, m) * (7 if m == 1 else 1))
+    elif fault == "order of degrees":
+        weight = SO2Product._weight
+        monkeypatch.setattr(SO2Product, "_weight", lambda self, m: weight(self, m).flip(-2))
+    else:
+        monkeypatch.setattr(so2_frames, "_scale", lambda l, mmax: 1.0)
+    check_finite_differences(product, orders=1)
+    with pytest.raises(ConformanceError, match=r"SO2Product: its values of irrep .* deviate"):
+        check_derivatives(product)
+
+
+@pytest.mark.parametrize("kind", [GauntProduct, VectorGauntProduct, MatrixProduct])
+def test_a_wrong_factor_of_a_product_of_both_parities(kind, monkeypatch) -> None:
+    both = Irreps("1o+1e+2e+2o")
+    product = kind.from_irreps(both, both, both, weights=True).double()
+    check_derivatives(product)
+    multiply = kind.multiply
+    monkeypatch.setattr(kind, "multiply", lambda self, x, y: 7 * multiply(self, x, y))
+    check_equivariance(product)
+    with pytest.raises(ConformanceError, match="values of irrep"):
+        check_derivatives(product)
+
+
+@pytest.mark.parametrize("ranks", [(2, 2, 2), (2, 2, 1), (3, 1, 2)])
+def test_indices_contracted_in_the_wrong_order(ranks: tuple[int, int, int], monkeypatch) -> None:
+    product = CartesianProduct(*ranks)
+    check_derivatives(product)
+
+    def swapped(self, x, y):
+        return forward(self, x.unflatten(-1, (-1, 3, 3)).transpose(-1, -2).flatten(-3), y)
+
+    forward = CartesianProduct.forward
+    monkeypatch.setattr(CartesianProduct, "forward", swapped)
+    check_equivariance(product)
+    with pytest.raises(ConformanceError, match="CartesianProduct: its values of irrep"):
+        check_derivatives(product)
+
+
+def test_without_a_reference_the_values_of_a_foreign_product_are_its_own() -> None:
+    """What the default proves of it is that it is bilinear, with the derivatives of its values."""
+
+    class Sevenfold(Mine):
+        factor = staticmethod(lambda *ls: 7 * Mine.factor(*ls))
+
+    class Quadratic(Mine):
+        def __call__(self, x, y):
+            return super().__call__(x, y) * (1 + x[:, :1])
+
+    check_derivatives(Sevenfold())
+    with pytest.raises(ConformanceError, match="values of irrep"):
+        check_derivatives(Sevenfold(), Mine())
+    with pytest.raises(ConformanceError, match="values of irrep"):
+        check_derivatives(Quadratic())
 
 
 def test_a_wrong_coupling_of_a_tensor_product() -> None:
@@ -301,8 +369,8 @@ def test_low_precision_works_or_is_refused() -> None:
         def __call__(self, x, y):
             return torch.fft.rfft(super().__call__(x, y)).real
 
-    check_low_precision(Mine())
-    check_low_precision(Refusing())
+    assert check_low_precision(Mine()) > 0
+    assert isnan(check_low_precision(Refusing()))
     with pytest.raises(ConformanceError, match=r"it fails on torch.bfloat16 with RuntimeError"):
         check_low_precision(Failing())
 
@@ -326,7 +394,14 @@ def test_an_executor_that_is_wrong_in_a_derivative(arguments: int, said: str) ->
         ConformanceError, match=f"_Faulty: {said} derivatives of a convolution between atoms .*by arg"
     ):
         check_executor(_Faulty(arguments), cases=cases)
-    assert check_executor(_Faulty(99), cases=cases) == 0.0
+    assert check_executor(_Faulty(99), cases=cases) < 1e-14
+
+
+def test_the_reference_executor_is_not_its_own_measure(monkeypatch) -> None:
+    group = Reference._group
+    monkeypatch.setattr(Reference, "_group", lambda self, *arguments: 1.001 * group(self, *arguments))
+    with pytest.raises(ConformanceError, match=r"Reference: values of a convol.* from its terms"):
+        check_executor(PLAIN, cases=executor_cases(large=False)[:1])
 
 
 def test_an_executor_that_leaves_traces() -> None:
@@ -375,6 +450,76 @@ def test_reports_hold_what_failed() -> None:
     assert "FAILED: Wrong: it is not equivariant" in str(report)
     with pytest.raises(AssertionError, match="not equivariant"):
         report.raise_if_failed()
+
+
+def test_a_check_that_fails_in_another_way_leaves_the_report_on_the_others() -> None:
+    class Fragile(Mine):
+        def __call__(self, x, y):
+            if x.shape[0] == 0:
+                raise ZeroDivisionError("no samples")
+            return super().__call__(x, y)
+
+    report = check_product(Fragile(), reference=Mine(), recording=False)
+    failed = [f for f in report.findings if not f.passed]
+    assert [f.name for f in failed] == ["state"] and len(report.findings) > 5
+    assert failed[0].message == "Fragile: state: it fails with ZeroDivisionError: no samples"
+    with pytest.raises(ConformanceError, match="ZeroDivisionError"):
+        report.raise_if_failed()
+
+
+def test_a_refusal_is_reported_as_one() -> None:
+    findings = {
+        f.name: f for f in check_product(SO2Product(1, 1, 1, 1, executor=PLAIN), recording=False).findings
+    }
+    assert findings["low precision"].passed and findings["low precision"].refused
+    assert str(findings["low precision"]) == "refused, in one sentence"
+    assert not findings["state"].refused and "passed" in str(findings["state"])
+
+
+class Reversed(torch.nn.Module):
+    """A product of weights and of features in a layout of its own, components the other way round."""
+
+    irreps_in1 = irreps_in2 = irreps_out = Irreps.natural(3)
+
+    def __init__(self):
+        super().__init__()
+        self.plain = Mine()
+        self.weight = torch.nn.Parameter(torch.tensor([2.0, -3.0], dtype=torch.float64))
+
+    def forward(self, x, y):
+        result = self.plain(x.flip(-1), y.flip(-1)) * self.weight[0].to(x)
+        return (result * self.weight[1].to(x)).flip(-1)
+
+    def as_irreps(self, x, y):
+        return self(x.flip(-1), y.flip(-1)).flip(-1)
+
+
+def test_weights_of_a_product_in_its_own_layout() -> None:
+    product = Reversed()
+    subject = Subject.of(product)
+    assert [argument.name for argument in subject.arguments] == ["x", "y", "weight"]
+    plain = Mine()
+    check_derivatives(product, lambda x, y, weight: plain(x, y) * weight[0] * weight[1])
+    report = check_product(product)
+    assert report.passed, report
+    assert torch.equal(product.weight.detach(), torch.tensor([2.0, -3.0], dtype=torch.float64))
+
+
+def test_a_product_that_is_bilinear_by_another_name() -> None:
+    class Odd:
+        """Not called with irreps at all."""
+
+        def __call__(self, pair):
+            return Mine()(*pair)
+
+        def as_bilinear(self):
+            return Mine()
+
+    subject = Subject.of(Odd())
+    assert subject.name == "Odd"
+    report = check_product(Odd(), reference=Mine(), recording=False)
+    assert report.passed and report.product == "Odd"
+    assert interactability(Odd()) == interactability(Mine())
 
 
 def test_what_is_no_product_is_refused() -> None:

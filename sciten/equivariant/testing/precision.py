@@ -28,7 +28,7 @@ def check_low_precision(
         seed: of inputs and weights.
 
     Returns:
-        The largest deviation; zero where it refuses.
+        The largest deviation; NaN where it refuses, since nothing is measured then.
 
     Raises:
         ConformanceError: it fails in another way, is inaccurate, or warns more than once.
@@ -44,7 +44,7 @@ def check_low_precision(
                 raise ConformanceError(
                     f"{subject.name}: it refuses {dtype} in more than one sentence: {error}"
                 ) from error
-            return 0.0
+            return float("nan")
         except Exception as error:
             raise ConformanceError(
                 f"{subject.name}: it fails on {dtype} with {type(error).__name__}; expected a result, or a refusal "

@@ -37,12 +37,12 @@ def check_compile(
     """
     subject = Subject.of(product)
     torch._dynamo.reset()
-    compiled = torch.compile(subject.product, fullgraph=True, backend=backend)
+    compiled = torch.compile(subject.caller, fullgraph=True, backend=backend)
 
     def check(batch: int) -> float:
         inputs = _inputs(subject, batch, seed)
         return _worst(
-            _with_gradients(subject, compiled, inputs), _with_gradients(subject, subject.product, inputs)
+            _with_gradients(subject, compiled, inputs), _with_gradients(subject, subject.caller, inputs)
         )
 
     return _recorded(subject, "torch.compile", lambda: max(check(_RECORDED), check(_OTHER)), tolerance)
@@ -59,7 +59,7 @@ def check_recorded_derivatives(product: object, *, tolerance: float | None = Non
     subject = Subject.of(product)
 
     def forces(*inputs: Tensor) -> list[Tensor]:
-        (gradient,) = torch.autograd.grad(subject.product(*inputs).sin().sum(), inputs[:1], create_graph=True)
+        (gradient,) = torch.autograd.grad(subject.caller(*inputs).sin().sum(), inputs[:1], create_graph=True)
         return [gradient, *torch.autograd.grad(gradient.square().sum(), inputs, allow_unused=True)]
 
     def check() -> float:
@@ -78,7 +78,7 @@ def check_export(product: object, *, tolerance: float | None = None, seed: int =
     Args, Returns, Raises: as `check_compile`.
     """
     subject = Subject.of(product)
-    module = subject.product if isinstance(subject.product, nn.Module) else _Module(subject.product)
+    module = subject.caller if isinstance(subject.caller, nn.Module) else _Module(subject.caller)
 
     def check() -> float:
         batch = torch.export.Dim("batch", min=2)
@@ -87,7 +87,7 @@ def check_export(product: object, *, tolerance: float | None = None, seed: int =
         shapes = tuple({0: batch} if axis else None for axis in batched)
         program = torch.export.export(module, tuple(i.detach() for i in inputs), dynamic_shapes=shapes)
         others = [i.detach() for i in _inputs(subject, _OTHER, seed + 1)]
-        return _worst([program.module()(*others)], [subject.product(*others)])
+        return _worst([program.module()(*others)], [subject.caller(*others)])
 
     return _recorded(subject, "torch.export", check, tolerance)
 
@@ -127,8 +127,8 @@ class _Module(nn.Module):
         super().__init__()
         self.function = function
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.function(x, y)
+    def forward(self, x: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
+        return self.function(x, y) if weight is None else self.function(x, y, weight)
 
 
 class _Recorder(TorchDispatchMode):
@@ -149,7 +149,7 @@ class _Recorder(TorchDispatchMode):
 def _calls(subject: Subject, seed: int) -> dict[str, tuple[Any, tuple[Any, ...]]]:
     """The calls of the operator, by map: `(operator, arguments)`."""
     with _Recorder() as recorder:
-        _with_gradients(subject, subject.product, _inputs(subject, 3, seed))
+        _with_gradients(subject, subject.caller, _inputs(subject, 3, seed))
     fresh = {}
     for text, (operator, arguments) in recorder.calls.items():
         tensors = [a.detach().clone().requires_grad_(True) for a in arguments[3]]
@@ -179,8 +179,8 @@ def _worst(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
 
 
 def _recorded(subject: Subject, way: str, check: Callable[[], float], tolerance: float | None) -> float:
-    allowed = TOLERANCES[subject.own_dtype()] if tolerance is None else tolerance
-    before = subject.product(*_inputs(subject, _OTHER, seed=3)).detach()
+    allowed = TOLERANCES[subject.own_dtype()][2] if tolerance is None else tolerance
+    before = subject.caller(*_inputs(subject, _OTHER, seed=3)).detach()
     try:
         deviates = check()
     except Exception as error:
@@ -190,7 +190,7 @@ def _recorded(subject: Subject, way: str, check: Callable[[], float], tolerance:
             f"{subject.name}: results or gradients by {way} deviate from eager ones by {deviates:.1e} of the largest "
             f"(at most {allowed:.0e} is allowed)"
         )
-    if not torch.equal(subject.product(*_inputs(subject, _OTHER, seed=3)), before):
+    if not torch.equal(subject.caller(*_inputs(subject, _OTHER, seed=3)), before):
         raise ConformanceError(
             f"{subject.name}: its eager results are others after {way}: a cache was spoilt"
         )

@@ -1,11 +1,17 @@
 """What products should compute, dense and in plain torch: couplings of `wigner_3j`, contracted by einsum.
 
 Written apart from the fast ways: `TensorProduct` path by path from its instructions, `ClebschGordanProduct` likewise,
-products of signals from their closed `path_factor`, and any other product from what it gives for basis vectors.
+products of signals from their closed `path_factor`, `SO2Product` from its weights in frames of its own
+(`edge_references`), `CartesianProduct` index by index (`cartesian_references`).
+
+Any other product, one that somebody else wrote, is compared with what it gives itself for all pairs of basis vectors.
+That proves that it is bilinear and that its derivatives are those of its values. It does not prove that the values are
+right: a wrong factor is in both. For that, `check_derivatives` takes a `reference`.
 """
 
 from collections.abc import Callable, Sequence
 from copy import copy
+from itertools import product as combinations
 from math import sqrt
 from typing import Any
 
@@ -13,12 +19,16 @@ import torch
 from torch import Tensor
 
 from sciten.equivariant.clebsch_gordan import wigner_3j
-from sciten.equivariant.irreps import Irreps
+from sciten.equivariant.irreps import Irrep, Irreps
 from sciten.equivariant.products.base import DegreeWeightedProduct
+from sciten.equivariant.products.cartesian import CartesianProduct
 from sciten.equivariant.products.clebsch_gordan import ClebschGordanProduct
 from sciten.equivariant.products.so2 import SO2Product
 from sciten.equivariant.products.tensor_product import TensorProduct
 from sciten.equivariant.products.variants import TensorSquare
+from sciten.equivariant.products.vector_gaunt import VectorGauntProduct, _fields, _nine_j_factor
+from sciten.equivariant.testing.cartesian_references import of_indices
+from sciten.equivariant.testing.edge_references import of_edges
 from sciten.equivariant.testing.subjects import Subject
 from sciten.tensor.multilinear.reference import Reference
 
@@ -46,11 +56,10 @@ def reference_of(product: Any) -> Function:
     if isinstance(product, ClebschGordanProduct):
         return _of_paths(product)
     if isinstance(product, SO2Product):
-        return _with_reference_executor(product).call
-    natural = all(
-        entry.ir.is_natural for irreps in (product.irreps_in1, product.irreps_in2) for entry in Irreps(irreps)
-    )
-    if isinstance(product, DegreeWeightedProduct) and hasattr(product, "path_factor") and natural:
+        return of_edges(subject)
+    if isinstance(product, CartesianProduct):
+        return of_indices(product)
+    if isinstance(product, DegreeWeightedProduct) and hasattr(product, "path_factor"):
         return _of_path_factors(product)
     return _of_basis_vectors(_with_reference_executor(product))
 
@@ -117,7 +126,7 @@ def _of_paths(product: ClebschGordanProduct) -> Function:
 
 
 def _of_path_factors(product: Any) -> Function:
-    """`path_factor` times `wigner_3j` for each path that parity allows, weights of entries and channels about it."""
+    """A closed factor times `wigner_3j` for each path that parity allows, weights of entries and channels about it."""
     sides = _irreps(product)
     allowed = [
         (i, j, k)
@@ -135,15 +144,25 @@ def _of_path_factors(product: Any) -> Function:
         if weight is not None:  # by entry of the inputs and the output, then by channel
             scales = list(weight.view(-1, product.channels, 1).split([len(side) for side in sides]))
         for i, j, k in allowed:
-            ls = [side[n].ir.l for side, n in zip(sides, (i, j, k), strict=True)]
+            irs = [side[n].ir for side, n in zip(sides, (i, j, k), strict=True)]
             a, b = blocks[0][i], blocks[1][j]
-            result = torch.einsum("zci,zcj,ijk->zck", a, b, product.path_factor(*ls) * _coupling(ls, x))
+            coupling = _strength(product, irs) * _coupling([ir.l for ir in irs], x)
+            result = torch.einsum("zci,zcj,ijk->zck", a, b, coupling)
             if scales is not None:
                 result = result * scales[0][i] * scales[1][j] * scales[2][k]
             out[k] = out[k] + result
         return torch.cat([block.flatten(1) for block in out], dim=1)
 
     return reference
+
+
+def _strength(product: Any, irs: Sequence[Irrep]) -> float:
+    """`path_factor`, which is for degrees; where parities other than its own matter, the sum over their fields."""
+    usual = [ir.is_natural for ir in irs] == [True, True, False]
+    if not isinstance(product, VectorGauntProduct) or usual:
+        return float(product.path_factor(*(ir.l for ir in irs)))
+    fields = combinations(*(_fields(ir, axial=side == 2) for side, ir in enumerate(irs)))
+    return sum(_nine_j_factor((a, b, c), (irs[0].l, irs[1].l, irs[2].l)) for a, b, c in fields)
 
 
 def _with_reference_executor(product: Any) -> Subject:
@@ -155,7 +174,7 @@ def _with_reference_executor(product: Any) -> Subject:
 
 
 def _of_basis_vectors(subject: Subject) -> Function:
-    """The contraction with what the product gives for all pairs of basis vectors."""
+    """The contraction with what the product gives for all pairs of basis vectors: a proof of bilinearity alone."""
 
     def reference(x: Tensor, y: Tensor, *weights: Tensor) -> Tensor:
         first = torch.eye(x.shape[1]).to(x).repeat_interleave(y.shape[1], dim=0)

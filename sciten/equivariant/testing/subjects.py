@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from sciten.equivariant.irreps import Irreps
 from sciten.equivariant.products.base import from_channels, to_channels
+from sciten.equivariant.products.cartesian import CartesianProduct
 from sciten.equivariant.products.so2 import SO2Product
 from sciten.equivariant.products.variants import TensorSquare
 from sciten.errors import ConfigError
@@ -47,11 +48,14 @@ class Subject:
 
     Attributes:
         name: for messages.
-        product: the product itself.
+        product: the product itself, or what its `as_bilinear()` gives.
         arguments: what `call` takes; features in e3nn's layout.
         irreps_out: of its result.
         call: the product as a function of its arguments alone, the weights of a module among them.
-        inputs: the arguments that the product itself is called with, from those of `call`.
+        inputs: the arguments that `caller` is called with, from those of `call`.
+        caller: what is called with them, weights as they are, and what is recorded: the product itself, or where it
+            has a layout of its own its `as_irreps`. Cartesian tensors are as many numbers as their irreps, so that
+            `CartesianProduct` is recorded as it is used.
     """
 
     name: str
@@ -60,10 +64,11 @@ class Subject:
     irreps_out: Irreps
     call: Callable[..., Tensor]
     inputs: Callable[[Sequence[Tensor]], tuple[Tensor, ...]]
+    caller: Callable[..., Tensor]
 
     @classmethod
     def of(cls, product: Any) -> "Subject":
-        """The subject for a product.
+        """The subject for a product; one with a method `as_bilinear` stands for what that gives, but for `SO2Product`.
 
         Raises:
             ConfigError: the product does not say its irreps.
@@ -72,29 +77,31 @@ class Subject:
             return product
         if isinstance(product, SO2Product):
             return _so2(product)
+        name = type(product).__name__
+        if hasattr(product, "as_bilinear"):
+            product = product.as_bilinear()
         try:
             sides = [("x", Irreps(product.irreps_in1)), ("y", Irreps(product.irreps_in2))]
             out = Irreps(product.irreps_out)
         except AttributeError as error:
             raise ConfigError(
-                f"{type(product).__name__}: expected a product with irreps_in1, irreps_in2 and irreps_out, got none"
+                f"{name}: expected a product with irreps_in1, irreps_in2 and irreps_out, got none"
             ) from error
-        features = [Argument(name, irreps, (irreps.dim,)) for name, irreps in sides]
+        features = [Argument(side, irreps, (irreps.dim,)) for side, irreps in sides]
         if isinstance(product, TensorSquare):
             features = features[:1]
         weights, names = _weights(product)
         inner = len(features) + (0 if names else len(weights))
-        target = getattr(product, "as_irreps", product)
+        target, prefix = _target(product)
 
         def call(*arguments: Tensor) -> Tensor:
             if not names:
-                return target(*arguments)  # type: ignore[no-any-return]
-            given = dict(zip(names, arguments[inner:], strict=True))
-            return functional_call(product, given, arguments[:inner])  # type: ignore[no-any-return]
+                return target(*arguments)
+            given = {prefix + n: value for n, value in zip(names, arguments[inner:], strict=True)}
+            return functional_call(target, given, arguments[:inner])  # type: ignore[no-any-return, arg-type]
 
-        return cls(
-            type(product).__name__, product, (*features, *weights), out, call, lambda a: tuple(a[:inner])
-        )
+        caller = product if isinstance(product, CartesianProduct) else target
+        return cls(name, product, (*features, *weights), out, call, lambda a: tuple(a[:inner]), caller)
 
     @property
     def conserves_parity(self) -> bool:
@@ -143,6 +150,28 @@ class Subject:
         return drawn
 
 
+class _AsIrreps(nn.Module):
+    """The `as_irreps` of a module as a module, so that its weights can be put in place of its own."""
+
+    def __init__(self, product: nn.Module) -> None:
+        super().__init__()
+        self.product = product
+
+    # `torch.export` wants to be told the arguments one by one.
+    def forward(self, x: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
+        given = (x, y) if weight is None else (x, y, weight)
+        return self.product.as_irreps(*given)  # type: ignore[no-any-return, operator]
+
+
+def _target(product: Any) -> tuple[Callable[..., Tensor], str]:
+    """What is called with features laid out by irreps, and what precedes the names of the product's weights in it."""
+    if not hasattr(product, "as_irreps"):
+        return product, ""
+    if isinstance(product, nn.Module):
+        return _AsIrreps(product), "product."
+    return product.as_irreps, ""
+
+
 def _weights(product: Any) -> tuple[list[Argument], list[str]]:
     """The weights, and the names of those that are parameters of a module, in which case they all are."""
     if isinstance(product, nn.Module):
@@ -172,4 +201,4 @@ def _so2(product: SO2Product) -> Subject:
         state = dict(zip(names, given[3:], strict=True))
         return from_channels(functional_call(product, state, inputs(given)).transpose(1, 2), out)
 
-    return Subject("SO2Product", product, arguments, out, call, inputs)
+    return Subject(type(product).__name__, product, arguments, out, call, inputs, product)

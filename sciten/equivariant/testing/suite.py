@@ -1,7 +1,8 @@
 """All checks that apply to a product, one after the other."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ class Finding:
     Attributes:
         name: of the check.
         passed: whether the product passed.
-        deviation: the largest one; NaN where the check failed.
+        deviation: the largest one; NaN where the check failed, or had nothing to measure because the product refuses.
         message: why it failed; empty where it passed.
     """
 
@@ -38,6 +39,17 @@ class Finding:
     passed: bool
     deviation: float
     message: str = ""
+
+    @property
+    def refused(self) -> bool:
+        """Whether the product may refuse what was asked of it (half precision), and does."""
+        return self.passed and isnan(self.deviation)
+
+    def __str__(self) -> str:
+        """What came of it."""
+        if not self.passed:
+            return f"FAILED: {self.message}"
+        return "refused, in one sentence" if self.refused else f"passed, {self.deviation:.1e}"
 
 
 @dataclass(frozen=True)
@@ -65,10 +77,7 @@ class Report:
 
     def __str__(self) -> str:
         """A line for each check."""
-        lines = [
-            f"  {f.name:<22} {f'passed, {f.deviation:.1e}' if f.passed else f'FAILED: {f.message}'}"
-            for f in self.findings
-        ]
+        lines = [f"  {finding.name:<22} {finding}" for finding in self.findings]
         return "\n".join([self.product, *lines])
 
 
@@ -81,11 +90,11 @@ def check_product(
     device: torch.device | str = "cpu",
     seed: int = 0,
 ) -> Report:
-    """Run all checks that apply, whether or not one fails.
+    """Run all checks that apply, whether or not one fails, be it with an error of any kind.
 
     Args:
         product: a `BilinearProduct`, or any product of `sciten.equivariant`.
-        reference: for `check_derivatives`.
+        reference: for `check_derivatives`, which says what is shown without one.
         orders: up to which derivatives are compared.
         recording: whether it is also compiled, recorded and exported, which takes seconds.
         device: of inputs and weights; finite differences and the variance are taken on the CPU.
@@ -121,14 +130,16 @@ def check_product(
             ("export", lambda: check_export(subject, seed=seed)),
             ("operator", lambda: check_operator(subject, seed=seed)),
         ]
-    return Report(subject.name, _run(checks))
+    return Report(subject.name, tuple(_run(subject.name, name, check) for name, check in checks))
 
 
-def _run(checks: Sequence[tuple[str, Callable[[], float]]]) -> tuple[Finding, ...]:
-    findings = []
-    for name, check in checks:
-        try:
-            findings.append(Finding(name, True, check()))
-        except ConformanceError as error:
-            findings.append(Finding(name, False, float("nan"), str(error)))
-    return tuple(findings)
+def _run(product: str, name: str, check: Callable[[], float]) -> Finding:
+    try:
+        return Finding(name, True, check())
+    except ConformanceError as error:
+        return Finding(name, False, float("nan"), str(error))
+    except Exception as error:  # one check that cannot be run must not cost the report on the others
+        said = " ".join(str(error).split())[:300]
+        return Finding(
+            name, False, float("nan"), f"{product}: {name}: it fails with {type(error).__name__}: {said}"
+        )

@@ -40,7 +40,7 @@ def check_equivariance(
         ConformanceError: it does not commute; the message names the degrees.
     """
     subject = Subject.of(product)
-    tolerance = TOLERANCES[dtype] if tolerance is None else tolerance
+    tolerance = TOLERANCES[dtype][0] if tolerance is None else tolerance
     arguments = subject.draw(seed, dtype=dtype, device=device)
     with_inversion = subject.conserves_parity if inversion is None else inversion
     worst = 0.0

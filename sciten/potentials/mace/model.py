@@ -12,6 +12,7 @@ from sciten.datasets.batch import AtomsBatch
 from sciten.equivariant.harmonics import spherical_harmonics
 from sciten.equivariant.products.base import SignalProduct
 from sciten.equivariant.products.gaunt import GauntProduct
+from sciten.equivariant.wigner import LMAX
 from sciten.errors import ConfigError
 from sciten.potentials.base import Potential
 from sciten.potentials.mace.choices import ProductChoice, chosen, described
@@ -358,6 +359,8 @@ def _check(arguments: dict[str, Any]) -> None:
             "MACE: expected 0 <= hidden_lmax <= lmax, "
             f"got hidden_lmax={arguments['hidden_lmax']}, lmax={arguments['lmax']}"
         )
+    if arguments["lmax"] > LMAX:
+        raise ConfigError(f"MACE: expected lmax up to {LMAX}, got {arguments['lmax']}")
     if arguments["correlation"] > 4:
         raise ConfigError(f"MACE: expected correlation up to 4, got {arguments['correlation']}")
     if arguments["reduced_basis"] and arguments["product"]["kind"] != "ClebschGordanProduct":

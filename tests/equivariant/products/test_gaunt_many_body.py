@@ -41,8 +41,17 @@ def test_two_factors_are_a_gaunt_product() -> None:
     torch.testing.assert_close(power, ratio * plain)
 
 
-@pytest.mark.parametrize("factors", [2, 3])
-def test_components_of_unit_variance_stay_so(factors) -> None:
-    signals = [torch.randn(400, 16, 32) for _ in range(factors)]
-    for power in GauntPowers(3, 2, factors).products(signals):
-        assert 0.3 < float(power.var()) < 6
+@pytest.mark.parametrize("method", ["grid", "fourier"])
+@pytest.mark.parametrize(("lmax", "factors"), [(1, 2), (3, 2), (3, 3)])
+def test_components_of_unit_variance_stay_so(method, lmax, factors) -> None:
+    """Over all components of an uncut power, their mean square is one.
+
+    Values of independent signals have unit variance, so has their product, and by Parseval the squares of its
+    (n lmax + 1)² components add up to its mean square over the sphere, which the scale makes (n lmax + 1)².
+    """
+    generator = torch.Generator().manual_seed(0)
+    signals = [torch.randn(1000, (lmax + 1) ** 2, 32, generator=generator) for _ in range(factors)]
+    for n, power in enumerate(GauntPowers(lmax, factors * lmax, factors, method).products(signals), start=2):
+        size = (n * lmax + 1) ** 2
+        assert abs(float(power[:, :size].square().mean()) - 1) < 0.05
+        assert not power[:, size:].abs().gt(1e-3).any()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from e3nn import o3
 from scipy.spatial.transform import Rotation
+from sympy.physics.wigner import wigner_6j, wigner_9j
 
 from sciten.equivariant import (
     ClebschGordanProduct,
@@ -19,6 +20,8 @@ from sciten.equivariant import (
     interactability,
 )
 from sciten.equivariant.clebsch_gordan import wigner_3j
+from sciten.equivariant.products.gaunt import gaunt_factor
+from sciten.equivariant.products.vector_gaunt import _nine_j_factor
 from sciten.errors import ConfigError
 from tests.equivariant.rotations import improper_rotation, representation
 
@@ -82,6 +85,42 @@ def test_every_path_is_wigner_3j_times_its_documented_factor(kind) -> None:
             np.testing.assert_allclose(block, np.sqrt((2 * c + 1) / into) * wigner_3j(a, b, c), atol=1e-12)
         else:
             np.testing.assert_allclose(block, product.path_factor(a, b, c) * wigner_3j(a, b, c), atol=1e-12)
+
+
+def triangles(top: int) -> list[tuple[int, int, int]]:
+    degrees = itertools.product(range(top + 1), repeat=3)
+    return [(a, b, c) for a, b, c in degrees if abs(a - b) <= c <= a + b]
+
+
+@pytest.mark.parametrize("lam", [1, 2, 3])
+def test_factors_of_matrix_products_are_6j_symbols(lam: int) -> None:
+    """Against sympy, with the sign: that of the last degree, which `wigner_3j` conjugates."""
+    product = MatrixProduct(2 * lam, 2 * lam, 2 * lam, lam)
+    for a, b, c in triangles(2 * lam):
+        size = np.sqrt((2 * a + 1) * (2 * b + 1) * (2 * c + 1))
+        expected = (-1) ** c * size * float(wigner_6j(a, b, c, lam, lam, lam))
+        assert product.path_factor(a, b, c) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("degrees", triangles(3))
+def test_factors_of_vector_products_are_9j_symbols(degrees: tuple[int, int, int]) -> None:
+    """Against sympy, with signs, field by field, and added up for the parities of `path_factor`."""
+    size = np.sqrt(6 * np.prod([2 * degree + 1 for degree in degrees]))
+    total = 0.0
+    for fields in itertools.product(*[[max(degree - 1, 0), degree, degree + 1] for degree in degrees]):
+        a, b, c = fields
+        if not abs(a - b) <= c <= a + b or any(
+            not abs(l - 1) <= degree <= l + 1 for l, degree in zip(fields, degrees, strict=True)
+        ):
+            continue
+        symbol = wigner_9j(a, 1, degrees[0], b, 1, degrees[1], c, 1, degrees[2])
+        expected = size * gaunt_factor(a, b, c) * float(symbol)
+        assert _nine_j_factor(fields, degrees) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+        # Polar fields of natural parity for the inputs, an axial one of the other parity for the output.
+        if all(l != degree for l, degree in zip(fields, degrees, strict=True)):
+            total += expected
+    product = VectorGauntProduct(3, 3, 3)
+    assert product.path_factor(*degrees) == pytest.approx(total, rel=1e-12, abs=1e-12)
 
 
 @pytest.mark.parametrize("method", ["grid", "fourier", "auto"])

@@ -8,7 +8,9 @@ from e3nn import o3
 from scipy.spatial.transform import Rotation
 
 from sciten.equivariant import SO2Product, wigner
+from sciten.equivariant.clebsch_gordan import wigner_3j
 from sciten.equivariant.edge_frames import EdgeFrames, align_to_y
+from sciten.equivariant.harmonics import spherical_harmonics
 from sciten.equivariant.products import so2, so2_frames
 from sciten.equivariant.wigner import LMAX, wigner_matrices
 from sciten.errors import ConfigError
@@ -132,24 +134,68 @@ def test_equals_the_convolution_of_e3nn_with_derivatives(lmax_in: int, lmax_out:
     assert torch.equal(torch.get_rng_state(), state)
     features, vectors, _ = inputs(layer)
     probe = normal(3, *vectors.shape, seed=12)
-    for found, expected in zip(
-        derivatives(layer, features, vectors, probe),
-        derivatives(convolve, features, vectors, probe),
-        strict=True,
-    ):
-        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    assert_alike(
+        derivatives(layer, features, vectors, probe), derivatives(convolve, features, vectors, probe)
+    )
+
+
+def dense_convolution(
+    lmax: int, channels: int, parity: bool
+) -> tuple[Callable[..., torch.Tensor], dict[tuple[int, int, int], torch.Tensor]]:
+    """As `e3nn_convolution`, whose harmonics end at degree 11, path by path with `wigner_3j`."""
+    paths = [
+        (a, b, c)
+        for a in range(lmax + 1)
+        for c in range(lmax + 1)
+        for b in range(abs(a - c), a + c + 1)
+        if not parity or (a + b + c) % 2 == 0
+    ]
+    weights = {path: normal(channels, channels, seed=n) for n, path in enumerate(paths)}
+    into = [sum(path[2] == c for path in paths) for c in range(lmax + 1)]
+
+    def convolve(features: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        along = spherical_harmonics(2 * lmax, torch.nn.functional.normalize(vectors), executor=PLAIN)
+        out = [features.new_zeros(len(features), 2 * l + 1, features.shape[2]) for l in range(lmax + 1)]
+        for (a, b, c), weight in weights.items():
+            coupling = sqrt((2 * c + 1) / (channels * into[c])) * torch.tensor(wigner_3j(a, b, c))
+            matrices = torch.einsum("zj,ijk->zki", along[:, b * b : (b + 1) ** 2], coupling)
+            out[c] = out[c] + matrices @ features[:, a * a : (a + 1) ** 2] @ weight
+        return torch.cat(out, 1)
+
+    return convolve, weights
+
+
+@pytest.mark.parametrize("parity", [False, True])
+@pytest.mark.parametrize("lmax", [4, 5, 6])
+def test_equals_the_dense_convolution_at_high_degree(lmax: int, parity: bool) -> None:
+    convolve, weights = dense_convolution(lmax, 2, parity)
+    layer = SO2Product.from_convolution(weights, lmax, lmax, parity=parity, executor=PLAIN)
+    features, vectors, _ = inputs(layer)
+    probe = normal(3, *vectors.shape, seed=12)
+    assert_alike(
+        derivatives(layer, features, vectors, probe), derivatives(convolve, features, vectors, probe)
+    )
+
+
+def assert_alike(found: list[list[torch.Tensor]], expected: list[list[torch.Tensor]]) -> None:
+    """Values to 1e-10 each; derivatives relative to the largest of their order, which grows with degree and order."""
+    torch.testing.assert_close(found[0][0], expected[0][0], rtol=0, atol=1e-10)
+    for order, (some, wanted) in enumerate(zip(found[1:], expected[1:], strict=True), start=1):
+        largest = max(float(right.abs().max()) for right in wanted)
+        for value, right in zip(some, wanted, strict=True):
+            assert float((value - right).abs().max()) < 1e-11 * largest, f"derivatives of order {order}"
 
 
 def derivatives(
     function: Callable[..., torch.Tensor], features: torch.Tensor, vectors: torch.Tensor, probe: torch.Tensor
-) -> list[torch.Tensor]:
-    """Value, gradients, and derivatives of second and third order along `probe`."""
+) -> list[list[torch.Tensor]]:
+    """Value, gradients, and derivatives of second and third order along `probe`, by order."""
     features, vectors = features.clone().requires_grad_(True), vectors.clone().requires_grad_(True)
     value = function(features, vectors)
     gradients = torch.autograd.grad(value.sin().sum(), (features, vectors), create_graph=True)
     second = torch.autograd.grad((gradients[1] * probe[0]).sum(), (features, vectors), create_graph=True)
     third = torch.autograd.grad((second[1] * probe[1]).sum(), (features, vectors))
-    return [value, *gradients, *second, *third]
+    return [[value], *map(list, (gradients, second, third))]
 
 
 def test_radial_factors_are_those_of_the_inputs() -> None:
@@ -452,12 +498,9 @@ def test_equals_the_convolution_of_e3nn_at_high_degree(parity: bool) -> None:
     layer = SO2Product.from_convolution(weights, 5, 5, parity=parity, executor=PLAIN)
     features, vectors, _ = inputs(layer)
     probe = normal(3, *vectors.shape, seed=12)
-    for found, expected in zip(
-        derivatives(layer, features, vectors, probe),
-        derivatives(convolve, features, vectors, probe),
-        strict=True,
-    ):
-        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-8)
+    assert_alike(
+        derivatives(layer, features, vectors, probe), derivatives(convolve, features, vectors, probe)
+    )
 
 
 def test_every_size_may_be_a_symbol_of_a_compiled_program() -> None:

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sciten.equivariant
-from sciten.equivariant import TensorProduct
+from sciten.equivariant import FullyConnectedTensorProduct, TensorProduct
 from sciten.equivariant.products.instructions import MODES
 from sciten.errors import ConfigError
 from sciten.tensor.multilinear.reference import Reference
@@ -286,7 +286,9 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
 )
 def test_weights_of_paths_must_have_their_shapes(weight, got: str) -> None:
     product = TensorProduct("2x1o", "3x1o", "4x1e", [(0, 0, 0, "uvw", True)])
-    with pytest.raises(ConfigError, match=rf"TensorProduct: expected .* of shapes \[\[2, 3, 4\]\], got {got}"):
+    with pytest.raises(
+        ConfigError, match=rf"TensorProduct: expected .* of shapes \[\[2, 3, 4\]\], got {got}"
+    ):
         product(torch.zeros(5, 6), torch.zeros(5, 9), weight)
 
 

@@ -137,6 +137,7 @@ def test_elements_may_come_in_any_order() -> None:
         ({"residual": [True]}, "residual to be one flag or one for each of 2 layers, got 1"),
         ({"isolated_atom_energies": [1.0]}, "one isolated-atom energy for each of 3 elements, got 1"),
         ({"correlation": 5}, "correlation up to 4, got 5"),
+        ({"lmax": 40}, "lmax up to 12, got 40"),
     ],
 )
 def test_arguments_out_of_range_are_named(changes, message) -> None:
