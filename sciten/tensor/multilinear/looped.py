@@ -12,6 +12,9 @@ from sciten.tensor.multilinear.description import Multilinear, Term
 
 #: Terms beyond which tables take the place of straight-line code, which then needs seconds to compile.
 LIMIT = 1200
+#: The same where results are summed over channels: each of their components is a variable that lives through the whole
+#: loop, for which compilers find registers slowly.
+LIMIT_OF_SUMS = 600
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Section:
 def serves(map_: Multilinear, results: Sequence[int]) -> bool:
     """Whether the terms of these results are many, and of a form that tables hold."""
     terms = [t for t in map_.terms if t.target[0] in results]
-    return len(terms) > LIMIT and all(1 <= len(_vectors(map_, t)) <= 3 for t in terms)
+    limit = LIMIT if all(map_.results[r].channels for r in results) else LIMIT_OF_SUMS
+    return len(terms) > limit and all(1 <= len(_vectors(map_, t)) <= 3 for t in terms)
 
 
 def sections(map_: Multilinear, result: int) -> list[Section]:
