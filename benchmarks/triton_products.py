@@ -29,7 +29,6 @@ from sciten.cli.benchmarks.workers.triton_products import PROGRAMS, Case, millis
 from sciten.equivariant.products.channelwise import convolution_map
 from sciten.equivariant.products.symmetric import contraction_map
 from sciten.files import write_text
-from sciten.tensor.multilinear import Multilinear
 
 ROOT = Path(__file__).parents[1]
 PASSES = ("forward", "backward", "double_backward")
@@ -51,23 +50,6 @@ def cases(lmaxs: Sequence[int], device: str) -> list[Case]:
     return [{**case, "lmax": lmax} for case in (convolution, contraction) for lmax in lmaxs]
 
 
-def least_bytes(
-    map_: Multilinear, batch: int, channels: int, rows: Mapping[str, int], itemsize: int = 4
-) -> int:
-    """Bytes that must travel if every row of every operand, and every index, travels once.
-
-    `rows` has the number of rows behind each index: `Multilinear.bytes_moved` counts an indexed operand once for each
-    batch element.
-    """
-    total = map_.bytes_moved(batch, channels, itemsize)
-    operands = (*map_.arguments, *map_.results)
-    for operand in operands:
-        if operand.index is not None:
-            row = operand.components * (channels if operand.channels else 1) * itemsize
-            total += (rows[operand.index] - batch) * row
-    return total + 8 * batch * len({o.index for o in operands if o.index is not None})
-
-
 def bytes_of_passes(case: Case) -> dict[str, int]:
     """Least bytes of each pass: those of the maps that it evaluates, one after the other."""
     lmax, n_atoms = case["lmax"], case["n_atoms"]
@@ -85,7 +67,7 @@ def bytes_of_passes(case: Case) -> dict[str, int]:
         "double_backward": [map_, forces, forces.derivative(every)],
     }
     return {
-        name: sum(least_bytes(each, batch, case["channels"], rows) for each in maps)
+        name: sum(each.bytes_moved(batch, case["channels"], rows=rows) for each in maps)
         for name, maps in evaluated.items()
     }
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import triton_products
-from benchmarks.triton_products import bytes_of_passes, cases, commands, factors, least_bytes, slug
+from benchmarks.triton_products import bytes_of_passes, cases, commands, factors, slug
 from sciten.cli.benchmarks.processes import Worker, WorkerError
 from sciten.cli.benchmarks.workers.triton_products import (
     PROGRAMS,
@@ -19,7 +19,6 @@ from sciten.cli.benchmarks.workers.triton_products import (
     paths,
 )
 from sciten.equivariant.products.channelwise import convolution_paths
-from sciten.tensor.multilinear import Multilinear, Operand, Term
 
 TINY = {"channels": 3, "lmax": 2, "device": "cpu"}
 CONVOLUTION = {"product": "convolution", "n_atoms": 10, "n_neighbours": 5, **TINY}
@@ -67,16 +66,6 @@ def test_every_pass_runs(case) -> None:
 def test_what_a_program_lacks_is_said() -> None:
     with pytest.raises(NotImplementedError, match="e3nn has no symmetric contraction"):
         PROGRAMS["e3nn"](CONTRACTION)
-
-
-def test_least_bytes_count_every_row_once() -> None:
-    map_ = Multilinear(
-        (Operand(2, index="s"), Operand(3, channels=False), Operand(4, shared=True)),
-        (Operand(5, index="r"), Operand(1)),
-        (Term(1.0, ((0, 0), (1, 0), (2, 0)), (0, 0)),),
-    )
-    values = 7 * 2 * 16 + 100 * 3 + 4 * 16 + 9 * 5 * 16 + 100 * 1 * 16
-    assert least_bytes(map_, 100, 16, {"s": 7, "r": 9}) == 4 * values + 2 * 8 * 100
 
 
 def test_passes_move_more_and_more() -> None:

@@ -79,6 +79,14 @@ class CartesianProduct(nn.Module):
             result = torch.einsum(f"z{left}{joined},z{joined[::-1]}{right}->z{left}{right}", x, y)
         return result.reshape(*batch, 3**rank_out)
 
+    def operations(self) -> int:
+        """Multiplications and additions for one sample."""
+        rank1, _, rank_out = self.ranks
+        # Each element of the result is a sum over the joined indices; with the Levi-Civita symbol, over one more, of
+        # what nine products each have made of x.
+        turned = 2 * 9 * 3**rank1 if self.cross else 0
+        return turned + 2 * 3 ** (rank_out + self.contracted + self.cross)
+
     def as_irreps(self, x: Tensor, y: Tensor) -> Tensor:
         """As calling it, with tensors in the basis of their irreps: `[..., irreps_in1.dim]` and so on."""
         rank1, rank2, rank_out = self.ranks

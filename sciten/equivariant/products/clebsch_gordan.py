@@ -81,7 +81,7 @@ class ClebschGordanProduct(SignalProduct):
 
     def operations(self) -> int:
         """Multiplications and additions for one sample and channel."""
-        return self._program.operations()
+        return self._program.operations() // self.channels
 
 
 @cache

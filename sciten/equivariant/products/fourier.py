@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sciten.equivariant.products.grids import in_pieces
 from sciten.equivariant.sphere import harmonics_at
+from sciten.tensor.tracing import is_traced
 
 
 class FourierGrid:
@@ -43,6 +44,9 @@ class FourierGrid:
         def piece(p: Tensor, q: Tensor) -> Tensor:
             return self._project(self._values(p, a) * self._values(q, b), c)
 
+        if is_traced(x):
+            # Compiled transforms fail for an empty batch (as of torch 2.13): a row of zeros goes first.
+            return piece(*(torch.nn.functional.pad(t, (0, 0, 1, 0)) for t in (x, y)))[1:]
         return in_pieces(piece, x, y, self.size**2, len(self._places[c].given))
 
     def operations(self) -> int:

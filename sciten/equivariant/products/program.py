@@ -176,14 +176,14 @@ class _Kernel:
         sources: for each input the entries and views that lie one after the other in it; None where the map reads
             the features as they are.
         weighted: the paths whose weights are its first argument.
-        single: whether it runs over one channel, so that samples can take the place of channels.
+        channels: over which it runs; samples can take the place of a single one.
         outputs: where its results go; None where the result is the product as it is.
     """
 
     map_: Multilinear
     sources: tuple[tuple[tuple[int, View], ...] | None, ...]
     weighted: tuple[int, ...]
-    single: bool
+    channels: int
     outputs: tuple[_Output, ...] | None
 
     def run(
@@ -198,7 +198,7 @@ class _Kernel:
             else:
                 read = [view(blocks.of(side)[entry], weights) for entry, view in sources]
                 arguments.append(torch.cat(read, dim=1))
-        if not self.single:
+        if self.channels > 1:
             return evaluate(self.map_, arguments, executor=executor)[0]
         # The axis of the one channel is left out; features that are read as they are do not have it.
         weight = [a.squeeze(-1) for a in arguments[:-2]]
@@ -258,8 +258,17 @@ class Program:
         return cls(irreps, instructions, kernels)
 
     def operations(self) -> int:
-        """Multiplications and additions of the couplings for one sample and channel."""
-        return sum(kernel.map_.operations() for kernel in self.kernels)
+        """Multiplications and additions for one sample: the couplings, and the sums by which weights mix channels."""
+        total = sum(kernel.map_.operations(1, kernel.channels) for kernel in self.kernels)
+        for position, ins in enumerate(self.instructions):
+            entries = [side[entry] for side, entry in zip(self.irreps, ins[:3], strict=True)]
+            (u, v, w), dims = [entry.mul for entry in entries], [entry.ir.dim for entry in entries]
+            path = _path(position, ins, u, v)
+            mixed = sum(
+                dim for view, dim in zip(path.views, dims[:2], strict=True) if isinstance(view, _Mixed)
+            )
+            total += 2 * u * v * mixed + (2 * path.channels * w * dims[2] if path.after == "mix" else 0)
+        return total
 
     def run(self, x: Tensor, y: Tensor, flat_weights: Tensor, executor: Executor | None) -> Tensor:
         """`[batch, irreps_in1.dim]` and `[batch, irreps_in2.dim]` to `[batch, irreps_out.dim]`."""
@@ -364,8 +373,8 @@ def _kernel(
             )
     weights = (Operand(len(weighted), shared=shared_weights),) if weighted else ()
     map_ = Multilinear((*weights, left.operand, right.operand), (result,), tuple(terms))
-    single = paths[0].channels == 1
-    return _Kernel(map_, (left.sources, right.sources), weighted, single, None if whole else outputs)
+    sources = (left.sources, right.sources)
+    return _Kernel(map_, sources, weighted, paths[0].channels, None if whole else outputs)
 
 
 def _outputs(irreps_out: Irreps, paths: Sequence[_Path]) -> tuple[tuple[_Output, ...], int]:

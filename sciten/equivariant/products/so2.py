@@ -10,8 +10,15 @@ from torch import Tensor, nn
 from sciten.equivariant.edge_frames import EdgeFrames
 from sciten.equivariant.products.so2_bilinear import SO2Bilinear
 from sciten.equivariant.products.so2_convolution import convolution_to_so2
-from sciten.equivariant.products.so2_frames import block_size, into_frames, out_of_frames, radial_size
-from sciten.equivariant.wigner import LMAX
+from sciten.equivariant.products.so2_frames import (
+    block_size,
+    into_frames,
+    into_frames_map,
+    out_of_frames,
+    out_of_frames_map,
+    radial_size,
+)
+from sciten.equivariant.wigner import LMAX, recursion_map
 from sciten.errors import ConfigError
 from sciten.tensor.multilinear import Executor
 
@@ -143,6 +150,19 @@ class SO2Product(nn.Module):
     def radial_numel(self) -> int:
         """Radial weights of an edge: for each order m and degree l >= m in turn, one per input channel."""
         return radial_size(self.lmax_in, self.mmax) * self.channels_in
+
+    def operations(self) -> int:
+        """Multiplications and additions for one edge with radial factors: rotations, and the mixing of degrees and
+        channels; once for an edge also the Wigner matrices beyond degree one."""
+        top = max(self.lmax_in, self.lmax_out)
+        frames = sum(recursion_map(l, min(l, self.mmax)).operations() for l in range(2, top + 1))
+        into = into_frames_map(self.lmax_in, self.mmax, True).operations(1, self.channels_in)
+        out = out_of_frames_map(self.lmax_out, self.mmax, self.rescale).operations(1, self.channels_out)
+        mixed = sum(
+            2 * block_size(self.lmax_in, m) * self.channels_in * matrix.shape[1]
+            for m, matrix in enumerate(self._matrices())
+        )
+        return frames + into + mixed + out
 
     def forward(self, features: Tensor, vectors: Tensor | EdgeFrames, radial: Tensor | None = None) -> Tensor:
         """Messages, `[n_edges, (lmax_out + 1)**2, channels_out]`.

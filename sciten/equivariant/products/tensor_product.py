@@ -155,6 +155,10 @@ class TensorProduct(nn.Module):
             identity, y[..., None, :], weights if self.shared_weights else weights[..., None, :]
         )
 
+    def operations(self) -> int:
+        """Multiplications and additions for one sample: the couplings, and the sums by which weights mix channels."""
+        return self._program.operations()
+
     def weight_views(self, weight: Tensor | None = None, yield_instruction: bool = False) -> Iterator[Any]:
         """Views of each path's weights, `[..., *path_shape]`; with (position, instruction, view) where asked for."""
         weights = self._weights(weight)

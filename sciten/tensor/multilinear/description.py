@@ -7,7 +7,7 @@ The idea of describing equivariant products as lists of segment products is cuEq
 import base64
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import isfinite
@@ -191,13 +191,24 @@ class Multilinear:
             counts[any(self.arguments[a].channels for a, _ in term.factors)] += len(term.factors) + scale
         return counts[0], counts[1]
 
-    def bytes_moved(self, batch: int = 1, channels: int = 1, itemsize: int = 4) -> int:
-        """Bytes that travel where nothing is cached: every operand once for each batch element (shared ones once)."""
+    def bytes_moved(
+        self, batch: int = 1, channels: int = 1, itemsize: int = 4, rows: Mapping[str, int] | None = None
+    ) -> int:
+        """Bytes that travel: every operand once for each batch element, shared ones once.
+
+        Args:
+            batch, channels: sizes.
+            itemsize: bytes of a number.
+            rows: how many rows are behind each index. With it, the least that must travel: every row of an indexed
+                operand once, and the indices, eight bytes for each batch element.
+        """
+        operands = (*self.arguments, *self.results)
         total = 0
-        for operand in (*self.arguments, *self.results):
-            rows = 1 if operand.shared else batch
-            total += rows * operand.row_size(channels)
-        return total * itemsize
+        for operand in operands:
+            behind = rows[operand.index] if rows is not None and operand.index is not None else batch
+            total += (1 if operand.shared else behind) * operand.row_size(channels) * itemsize
+        named = {operand.index for operand in operands if operand.index is not None}
+        return total + (0 if rows is None else 8 * batch * len(named))
 
 
 def _operand(fields: Sequence[Any]) -> Operand:

@@ -96,3 +96,8 @@ def test_ranks_and_shapes_that_do_not_fit_are_refused() -> None:
         CartesianProduct(2, 1, 1)(torch.zeros(4, 3), torch.zeros(4, 3))
     with pytest.raises(ConfigError, match="expected a rank from 0 to 4, got 5"):
         cartesian_irreps(5)
+
+
+def test_operations_of_a_matrix_product_and_a_cross_product() -> None:
+    assert CartesianProduct(2, 2, 2).operations() == 2 * 3**3
+    assert CartesianProduct(1, 1, 1).operations() == 2 * 3**3 + 2 * 3**2  # x with the symbol, then with y

@@ -332,3 +332,11 @@ def test_copies_compute_the_same(kind) -> None:
     x, y = torch.randn(5, 68), torch.randn(5, 36)
     assert float(product(x, y).detach().abs().min()) > 0
     assert torch.equal(copy.deepcopy(product)(x, y), product(x, y))
+
+
+def test_compiled_fourier_series_take_an_empty_batch() -> None:
+    product = GauntProduct(2, 2, 2, method="fourier")
+    compiled = torch.compile(product)
+    for rows in (4, 0, 7):
+        x, y = torch.randn(rows, 9), torch.randn(rows, 9)
+        torch.testing.assert_close(compiled(x, y), product(x, y))

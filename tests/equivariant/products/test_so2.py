@@ -523,3 +523,9 @@ def test_every_size_may_be_a_symbol_of_a_compiled_program() -> None:
 def test_what_is_no_number_or_tensor_is_refused(call, message: str) -> None:
     with pytest.raises(ConfigError, match=f"SO2Product: {message}"):
         call(SO2Product(2, 2, 1, 1))
+
+
+def test_operations_count_rotations_and_mixing() -> None:
+    # Without degrees there is nothing to rotate: radial factors, a matrix product, and a copy.
+    assert SO2Product(0, 0, 3, 5).operations() == 2 * 3 + 2 * 3 * 5 + 5
+    assert SO2Product(3, 3, 8, 8, mmax=1).operations() < SO2Product(3, 3, 8, 8).operations()

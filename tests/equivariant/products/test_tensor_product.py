@@ -334,3 +334,18 @@ def test_products_that_choose_their_instructions_take_e3nns_other_arguments() ->
     ours.load_state_dict(theirs.state_dict())
     x, y = torch.randn(4, 6), torch.randn(4, 3)
     torch.testing.assert_close(ours(x, y), theirs(x, y))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "operations"),
+    [
+        # Three terms of a weight, two components and a coefficient, for each of seven channels.
+        (("7x1o", "7x1o", "7x0e", [(0, 0, 0, "uuu", True)]), 3 * 4 * 7),
+        # Three terms without weights for each of 20 pairs, and a matrix product of 20 rows and 6 columns.
+        (("4x1o", "5x1o", "6x0e", [(0, 0, 0, "uvw", True)]), 3 * 3 * 20 + 2 * 20 * 6),
+        # The second input is mixed first, 4 rows and 5 columns for three components.
+        (("4x1o", "5x1o", "4x0e", [(0, 0, 0, "uvu", True)]), 3 * 3 * 4 + 2 * 4 * 5 * 3),
+    ],
+)
+def test_operations_are_those_of_couplings_and_mixing(arguments, operations: int) -> None:
+    assert TensorProduct(*arguments).operations() == operations

@@ -54,6 +54,18 @@ def test_cost_counts_operations_and_bytes() -> None:
     assert map_.bytes_moved(batch=10, channels=4, itemsize=4) == (2 + 2 + 1) * 160
 
 
+def test_with_the_rows_behind_indices_every_row_travels_once() -> None:
+    map_ = Multilinear(
+        (Operand(2, index="s"), Operand(3, channels=False), Operand(4, shared=True)),
+        (Operand(5, index="r"), Operand(1)),
+        (Term(1.0, ((0, 0), (1, 0), (2, 0)), (0, 0)),),
+    )
+    plain = 100 * (2 * 16 + 3) + 4 * 16 + 100 * (5 + 1) * 16
+    assert map_.bytes_moved(100, 16) == 4 * plain
+    values = 7 * 2 * 16 + 100 * 3 + 4 * 16 + 9 * 5 * 16 + 100 * 1 * 16
+    assert map_.bytes_moved(100, 16, rows={"s": 7, "r": 9}) == 4 * values + 2 * 8 * 100
+
+
 @pytest.mark.parametrize(
     ("factors", "target", "message"),
     [
