@@ -5,7 +5,7 @@ and towards its parent; the root has r = 1. Cores are listed as `Tree.nodes` are
 """
 
 from collections.abc import Sequence
-from math import prod, sqrt
+from math import sqrt
 
 import torch
 from torch import Tensor
@@ -200,8 +200,3 @@ def rounded(
         result.append(space.reshape(*core.shape[:-1], space.shape[-1]))
         passed.append(space.mH @ matrix)
     raise AssertionError("a tree has a root")
-
-
-def count(cores: Cores) -> int:
-    """Numbers in all cores."""
-    return sum(prod(core.shape) for core in cores)

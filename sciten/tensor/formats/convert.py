@@ -1,7 +1,7 @@
 """Exact conversions among the formats, where they exist.
 
 Sums of outer products are in every format; Tucker cores can be split further; a tensor train is the tree of a
-caterpillar, and the other way round. To `CP` there is no exact way: `decompose.cp_als` approximates.
+caterpillar, and the other way round. To `CP` there is no exact way.
 """
 
 from functools import singledispatch

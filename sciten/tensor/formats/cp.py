@@ -31,7 +31,7 @@ class CP(Format):
     Raises:
         ConfigError: weights and factors do not fit each other; the message names the first that does not.
 
-    There is no exact rounding of sums of outer products; `decompose.cp_als` finds approximations of lower rank.
+    There is no exact rounding of sums of outer products, so that this format has no `round`.
     """
 
     weights: Tensor
