@@ -16,6 +16,12 @@ app = typer.Typer(help="Measure speed beside other programs.", no_args_is_help=T
 
 Json = Annotated[Path | None, typer.Option(help="Where to write the results.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Timed calls of each program in each case.")]
+TorchTT = Annotated[
+    str | None,
+    typer.Option(envvar="SCITEN_TORCHTT_PYTHON", help="Python of an environment with torchTT."),
+]
+Limit = Annotated[float, typer.Option(min=1, help="Seconds for one call; programs that take longer are left out.")]
+Small = Annotated[bool, typer.Option(help="Tiny sizes, to try the command: no measurement.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of each program.")]
 
 
@@ -94,7 +100,7 @@ def tensor_products(
     e3nn_limit: Annotated[
         float, typer.Option(min=0, help="Seconds for a way of running e3nn to compile; left out beyond.")
     ] = 300.0,
-    small: Annotated[bool, typer.Option(help="Tiny sizes, to try the command: no measurement.")] = False,
+    small: Small = False,
 ) -> None:
     """Measure tensor products: time beside other libraries, and beside what the products can express.
 
@@ -108,7 +114,7 @@ def tensor_products(
 
     settings = replace(
         SMALL if small else products.Settings(),
-        only=_parts(only, products.PARTS),
+        only=_parts("tensor-products", only, products.PARTS),
         fairchem_python=fairchem_python,
         torchmd_python=torchmd_python,
         e3nn_limit=e3nn_limit,
@@ -132,11 +138,62 @@ def tensor_products(
         print(f"written: {target.with_suffix('.png')}")
 
 
-def _parts(chosen: list[str] | None, known: Mapping[str, str]) -> tuple[str, ...]:
+@app.command()
+def tensor_formats(
+    json: Json = None,
+    torchtt_python: TorchTT = None,
+    rounds: Rounds = 7,
+    limit: Limit = 300.0,
+    small: Small = False,
+) -> None:
+    """Measure arithmetic of tensor trains beside torchTT, and what decompositions reach.
+
+    A complete comparison in a checkout replaces the results in benchmarks/results/ unless --json names another place.
+    """
+    from sciten.cli.benchmarks.low_rank import formats, report
+
+    _warn_of_load()
+    document = formats.run(
+        formats.Settings(torchtt_python=torchtt_python, rounds=rounds, limit=limit, small=small)
+    )
+    print(report.table(document))
+    _write(document, json, "tensor_formats", complete=torchtt_python is not None and not small)
+
+
+@app.command()
+def pde(
+    json: Json = None,
+    torchtt_python: TorchTT = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="poisson, drift, bits or plane; may be given several times."),
+    ] = None,
+    rounds: Rounds = 5,
+    limit: Limit = 300.0,
+    small: Small = False,
+) -> None:
+    """Measure solvers of stationary problems: time at equal true residual, beside torchTT, and true errors.
+
+    A complete comparison in a checkout replaces the results in benchmarks/results/ unless --json names another place.
+    """
+    from sciten.cli.benchmarks.low_rank import pde as pde_
+    from sciten.cli.benchmarks.low_rank import report
+
+    parts = _parts("pde", only, dict.fromkeys(pde_.PARTS, ""))
+    _warn_of_load()
+    document = pde_.run(
+        pde_.Settings(torchtt_python=torchtt_python, only=parts, rounds=rounds, limit=limit, small=small)
+    )
+    print(report.table(document))
+    complete = torchtt_python is not None and parts == pde_.PARTS and not small
+    _write(document, json, "pde", complete=complete)
+
+
+def _parts(command: str, chosen: list[str] | None, known: Mapping[str, str]) -> tuple[str, ...]:
     unknown = [part for part in chosen or [] if part not in known]
     if unknown:
         raise ConfigError(
-            f"sciten benchmark tensor-products: expected --only to be one of {', '.join(known)}, got {unknown[0]!r}"
+            f"sciten benchmark {command}: expected --only to be one of {', '.join(known)}, got {unknown[0]!r}"
         )
     return tuple(part for part in known if not chosen or part in chosen)
 

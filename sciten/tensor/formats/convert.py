@@ -11,13 +11,14 @@ from torch import Tensor
 
 from sciten.errors import ConfigError
 from sciten.tensor.decompose.svd import tree_svd, tt_svd
-from sciten.tensor.formats import branches
+from sciten.tensor.formats import branches, chains
 from sciten.tensor.formats.base import Format
 from sciten.tensor.formats.cp import CP
 from sciten.tensor.formats.tensor_train import TensorTrain
 from sciten.tensor.formats.tree import Tree
 from sciten.tensor.formats.tree_tensor import TreeTensor
 from sciten.tensor.formats.tucker import Tucker
+from sciten.tensor.linalg import leading_space
 
 
 @singledispatch
@@ -108,7 +109,10 @@ def _(x: TreeTensor) -> Tucker:
 
 @singledispatch
 def to_tree_tensor(x: Format, tree: Tree) -> TreeTensor:
-    """The same tensor on a tree: from `CP` and `Tucker` on any, from a train on `Tree.caterpillar(d)`.
+    """The same tensor on a tree: from `CP` and `Tucker` on any, from a train where the leaves are in order.
+
+    From `CP`, and from a train on `Tree.caterpillar(d)`, the cores are those of the tensor; on other trees they are found
+    by singular values, to the precision.
 
     Raises:
         ConfigError: there is no direct way from this format to this tree.
@@ -154,7 +158,7 @@ def _(x: Tucker, tree: Tree) -> TreeTensor:
 def _(x: TensorTrain, tree: Tree) -> TreeTensor:
     _require_modes(x, tree)
     if tree != Tree.caterpillar(len(x)):
-        raise ConfigError(f"to_tree_tensor: expected Tree.caterpillar({len(x)}) for a train, got {tree}")
+        return _grown(x, tree)
     n_batch = len(x.batch_shape)
     chain = [core.flatten(-3, -2) for core in x.cores] if x.operator else list(x.cores)
     leaves = [_identity_leaf(core, mode, n_batch) for core, mode in zip(chain, x.modes, strict=True)]
@@ -164,6 +168,55 @@ def _(x: TensorTrain, tree: Tree) -> TreeTensor:
     for core, leaf in zip(chain[1:], leaves[1:], strict=True):
         cores += [leaf, core]
     return TreeTensor(tree, tuple(cores), x.operator)
+
+
+def _grown(x: TensorTrain, tree: Tree) -> TreeTensor:
+    """A train on a tree whose nodes hold neighbouring modes, in order.
+
+    What hangs below a node is a piece of the train between two bonds, so that the product of their ranks bounds the rank
+    above it. Each node keeps the space of its piece in which the whole tensor lies, to the precision: of the piece
+    between the triangular factors of what is to the left and to the right of it.
+    """
+    if [node.mode for node in tree.nodes if node.mode is not None] != list(range(len(x))):
+        raise ConfigError(f"to_tree_tensor: expected a tree with its leaves in order for a train, got {tree}")
+    n_batch = len(x.batch_shape)
+    chain = [core.flatten(-3, -2) for core in x.cores] if x.operator else list(x.cores)
+    turned = [core.transpose(-3, -1) for core in reversed(chain)]
+    with torch.no_grad():
+        right, left = chains.triangular_factors(chain), chains.triangular_factors(turned)[::-1]
+        bound = right[0].abs()[..., 0, 0] * (10 * torch.finfo(x.cores[0].dtype).eps)
+    grams: tuple[list[Tensor], list[Tensor]] | None = None
+    if torch.is_grad_enabled() and any(core.requires_grad for core in chain):
+        grams = chains.grams(turned)[::-1], chains.grams(chain)
+    cores: list[Tensor] = []
+    pieces: list[Tensor] = []  # [..., q, r, r'] for each node: its piece of the train in its own basis
+    ends: list[tuple[int, int]] = []
+    for node in tree.nodes:
+        if node.mode is not None:
+            ends.append((node.mode, node.mode + 1))
+            piece = chain[node.mode].movedim(-2, -3)
+            lengths = x.modes[node.mode]
+        else:
+            ends.append((ends[node.children[0]][0], ends[node.children[-1]][1]))
+            piece = pieces[node.children[0]]
+            for child in node.children[1:]:
+                piece = torch.einsum("...pab,...qbc->...pqac", piece, pieces[child]).flatten(-4, -3)
+            lengths = tuple(pieces[child].shape[-3] for child in node.children)
+        matrix = piece.flatten(-2)  # [..., rows, r r']
+        if node.parent is None:
+            return TreeTensor(tree, (*cores, matrix.unflatten(-2, lengths)), x.operator)
+        first, last = ends[-1]
+        around = _products(left[first], right[last])
+        gram = None if grams is None else _products(grams[0][first], grams[1][last])
+        space = leading_space(matrix, tolerance=bound, right=around, gram=gram)
+        cores.append(space.unflatten(-2, lengths))
+        pieces.append((space.mH @ matrix).unflatten(-1, piece.shape[-2:]))
+    raise AssertionError("a tree has a root")
+
+
+def _products(a: Tensor, b: Tensor) -> Tensor:
+    """The Kronecker product of matrices."""
+    return torch.einsum("...as,...bt->...abst", a, b).flatten(-2).flatten(-3, -2)
 
 
 def _identity_leaf(core: Tensor, mode: tuple[int, ...], n_batch: int) -> Tensor:

@@ -1,0 +1,1 @@
+"""What `sciten benchmark tensor-formats` and `sciten benchmark pde` measure."""

@@ -1,0 +1,46 @@
+"""Stationary partial differential equations in low-rank tensor formats."""
+
+from sciten.pde.boundary import Dirichlet, Neumann, Periodic, Robin
+from sciten.pde.grid import Axis, Grid
+from sciten.pde.operators import (
+    Operator,
+    advection,
+    divergence,
+    given_operator,
+    gradient,
+    laplacian,
+    local_operator,
+    potential,
+)
+from sciten.pde.problem import Problem, solve
+from sciten.pde.solvers.amen import ALS, AMEn
+from sciten.pde.solvers.eigen import DMRG, Eigenstate
+from sciten.pde.solvers.exponential_sums import ExponentialSums
+from sciten.pde.solvers.gmres import GMRES
+from sciten.pde.solvers.solution import Solution
+
+__all__ = [
+    "ALS",
+    "AMEn",
+    "Axis",
+    "DMRG",
+    "Dirichlet",
+    "Eigenstate",
+    "ExponentialSums",
+    "GMRES",
+    "Grid",
+    "Neumann",
+    "Operator",
+    "Periodic",
+    "Problem",
+    "Robin",
+    "Solution",
+    "advection",
+    "divergence",
+    "given_operator",
+    "gradient",
+    "laplacian",
+    "local_operator",
+    "potential",
+    "solve",
+]

@@ -1,0 +1,1 @@
+"""Solvers of linear systems and eigenvalue problems in low-rank formats."""

@@ -1,0 +1,350 @@
+"""Alternating solvers of linear systems in tensor trains: AMEn and ALS.
+
+Dolgov and Savostyanov, Alternating minimal energy methods for linear systems in higher dimensions, SIAM J. Sci. Comput.
+36, A2248 (2014): each core in turn solves the system between its neighbours, is cut to the rank that its residual
+needs, and is enlarged by directions of the residual of the whole system, which a short train z of its own follows.
+Holtz, Rohwedder and Schneider, SIAM J. Sci. Comput. 34, A683 (2012), is the same with fixed ranks and without directions
+(ALS).
+
+What is minimised is the Galerkin residual, which for matrices far from Hermitian positive definite need not fall; the
+true residual is computed before anything is called converged.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from sciten.errors import ConfigError
+from sciten.pde.solvers.environments import (
+    Interface,
+    OperatorCore,
+    left_orthogonal,
+    mirrored,
+    mirrored_operator,
+    mode_first,
+    project,
+    project_vector,
+)
+from sciten.pde.solvers.local import LocalSystem
+from sciten.pde.solvers.solution import Solution, relative_residual, require_system
+from sciten.tensor import TensorTrain
+
+#: Local systems are solved, and their solutions cut, to this share of the tolerance of the whole.
+_DAMPING = 0.5
+
+
+@dataclass(frozen=True)
+class AMEn:
+    """Alternating minimal energy, for general operators of moderate rank.
+
+    Assumes that Galerkin projections of the operator are invertible: so for positive definite ones and those dominated
+    by diffusion; it often works for others. Costs for d cores of n entries, operator rank R and ranks r, for each
+    iteration on a core about d (n r³ R + n² r² R²), less where the operator is sparse. Where it fails, the residual
+    stops falling above the tolerance (ill-conditioned operators, too small a `max_rank`, strong advection), and the
+    solution says so.
+
+    Args:
+        tolerance: of the true residual, ‖A x - b‖ ≤ tolerance ‖b‖.
+        enrichment: how many directions of the residual each core is given; the rank of z.
+        max_rank: of the solution.
+        max_sweeps: over all cores.
+        max_iterations: of GMRES in each local system.
+        seed: of the random numbers that z begins with.
+        progress: whether to show a progress bar.
+    """
+
+    tolerance: float = 1e-8
+    enrichment: int = 4
+    max_rank: int = 500
+    max_sweeps: int = 50
+    max_iterations: int = 200
+    seed: int = 0
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tolerance < 1:
+            raise ConfigError(f"AMEn: expected a tolerance between 0 and 1, got {self.tolerance}")
+        for name in ("enrichment", "max_rank", "max_sweeps", "max_iterations"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"AMEn: expected {name} of at least 1, got {getattr(self, name)}")
+
+    def solve(
+        self, matrix: TensorTrain, right_side: TensorTrain, start: TensorTrain | None = None
+    ) -> Solution:
+        """Solve `matrix @ x = right_side`.
+
+        Args:
+            matrix: operator with equal row and column modes.
+            right_side: vector.
+            start: first guess; by default a random train of small rank.
+
+        Raises:
+            ConfigError: shapes do not fit, or entries are not finite.
+        """
+        require_system("AMEn", matrix, right_side, start)
+        return _Alternation(self, matrix, right_side, start).run()
+
+
+@dataclass(frozen=True)
+class ALS:
+    """The alternating linear scheme: `AMEn` with fixed ranks and without enrichment, where the ranks are known.
+
+    Cheaper than `AMEn` in each sweep. It stops at local minima: where the rank does not suffice, or the random start
+    was unlucky, the solution says that it did not converge.
+
+    Args:
+        rank: of all bonds of the solution; bonds that cannot have so many are smaller.
+        tolerance, max_sweeps, max_iterations, seed, progress: as of `AMEn`.
+    """
+
+    rank: int
+    tolerance: float = 1e-8
+    max_sweeps: int = 50
+    max_iterations: int = 200
+    seed: int = 0
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ConfigError(f"ALS: expected a rank of at least 1, got {self.rank}")
+
+    def solve(
+        self, matrix: TensorTrain, right_side: TensorTrain, start: TensorTrain | None = None
+    ) -> Solution:
+        """Solve `matrix @ x = right_side`; arguments and errors as those of `AMEn.solve`."""
+        require_system("ALS", matrix, right_side, start)
+        if start is None:
+            start = random_train(right_side, self.rank, self.seed)
+        amen = AMEn(
+            tolerance=self.tolerance,
+            max_rank=self.rank,
+            max_sweeps=self.max_sweeps,
+            max_iterations=self.max_iterations,
+            seed=self.seed,
+            progress=self.progress,
+        )
+        return _Alternation(amen, matrix, right_side, start, enriched=False).run()
+
+
+def random_train(like: TensorTrain, rank: int, seed: int) -> TensorTrain:
+    """A random train with the shape, dtype and device of another; ranks as large as the shape allows, up to `rank`."""
+    shape = like.shape
+    bounds = [1] * (len(shape) + 1)
+    for k in range(1, len(shape)):
+        bounds[k] = min(rank, bounds[k - 1] * shape[k - 1])
+    for k in reversed(range(1, len(shape))):
+        bounds[k] = min(bounds[k], bounds[k + 1] * shape[k])
+    generator = torch.Generator(like.device).manual_seed(seed)
+    return TensorTrain.random(shape, bounds[1:-1], generator=generator, dtype=like.dtype)
+
+
+@dataclass
+class _Direction:
+    """The operator and the right side, seen from one end."""
+
+    operator: list[OperatorCore]
+    right_side: list[Tensor]
+
+
+class _Alternation:
+    """The state of a run: cores, and what lies to the right of each of them, in the direction of the sweep."""
+
+    def __init__(
+        self,
+        options: AMEn,
+        matrix: TensorTrain,
+        right_side: TensorTrain,
+        start: TensorTrain | None,
+        *,
+        enriched: bool = True,
+    ) -> None:
+        dtype = torch.promote_types(matrix.dtype, right_side.dtype)
+        if start is not None:
+            dtype = torch.promote_types(dtype, start.dtype)
+        self.options, self.enriched = options, enriched
+        self.matrix, self.right_side = matrix.to(dtype=dtype), right_side.to(dtype=dtype)
+        start = random_train(self.right_side, 2, options.seed) if start is None else start.to(dtype=dtype)
+        forward = _Direction(
+            [OperatorCore.of(core) for core in self.matrix.cores], mode_first(self.right_side.cores)
+        )
+        backward = _Direction(mirrored_operator(forward.operator), mirrored(forward.right_side))
+        # A sweep runs from the left; the first one begins after a pass without solving from the other end.
+        self.directions = (forward, backward)
+        self.turn = 1
+        self.x = mirrored(mode_first(start.cores))
+        z = random_train(self.right_side, options.enrichment, options.seed + 1)
+        self.z = mirrored(mode_first(z.cores))
+        self.damping = _DAMPING
+        self.norm = float(self.right_side.norm())
+        self._orthogonalise()
+
+    def field(self) -> TensorTrain:
+        """The solution so far."""
+        cores = self.x if self.turn == 0 else mirrored(self.x)
+        return TensorTrain(tuple(core.transpose(0, 1).contiguous() for core in cores))
+
+    @torch.no_grad()
+    def run(self) -> Solution:
+        begun = time.perf_counter()
+        if self.norm == 0:
+            zero = self.right_side
+            return Solution(zero, True, 0.0, time.perf_counter() - begun, 0, "the right side is zero")
+        history: list[float] = []
+        checks: list[float] = []
+        best: tuple[float, TensorTrain] | None = None
+        message = f"{self.options.max_sweeps} sweeps were not enough; allow more max_sweeps"
+        with tqdm(total=self.options.max_sweeps, disable=not self.options.progress, desc="AMEn") as bar:
+            for sweep in range(self.options.max_sweeps):
+                history.append(self.sweep())
+                bar.update()
+                bar.set_postfix(residual=f"{history[-1]:.1e}", rank=max(len(c[0]) for c in self.x))
+                last = sweep + 1 == self.options.max_sweeps
+                if history[-1] > self.options.tolerance and not last and not stalled(history, 8):
+                    continue
+                field = self.field()
+                residual = relative_residual(self.matrix, field, self.right_side)
+                checks.append(residual)
+                if best is None or residual < best[0]:
+                    best = (residual, field)
+                if residual <= self.options.tolerance:
+                    message = "the true residual is within the tolerance"
+                    break
+                if stalled(checks, 4) or stalled(history, 8):
+                    message = self._failure(field)
+                    break
+                self.damping = max(1e-3, self.damping / 2)
+        assert best is not None
+        return Solution(
+            field=best[1],
+            converged=best[0] <= self.options.tolerance,
+            residual=best[0],
+            seconds=time.perf_counter() - begun,
+            iterations=len(history),
+            message=message,
+            history=tuple(history),
+        )
+
+    def _failure(self, field: TensorTrain) -> str:
+        if max(field.ranks) >= self.options.max_rank:
+            return f"the residual stopped falling at the largest rank, {self.options.max_rank}; allow a larger one"
+        return (
+            "the residual stopped falling: the operator may be too ill-conditioned for this tolerance, or far from "
+            "positive definite; try a preconditioner, more enrichment, a better start or a larger tolerance"
+        )
+
+    # One sweep.
+
+    def sweep(self) -> float:
+        """Solve all cores from the left, then turn around; the largest relative residual that a core was met with."""
+        way = self.directions[self.turn]
+        left = Interface.empty(self.x[0])
+        worst = 0.0
+        last = len(self.x) - 1
+        for k in range(last + 1):
+            right = self.rights[k]
+            system = LocalSystem(left.xx, way.operator[k], right.xx)
+            goal = project_vector(left.xb, way.right_side[k], right.xb)
+            met, solved = self._solve(system, goal, self.x[k])
+            worst = max(worst, met)
+            if k == last:
+                self.x[k] = solved
+                break
+            cut = self._cut(system, goal, solved)
+            core, passed = self._enlarged(left, right, way, k, *cut)
+            self.x[k + 1] = passed @ self.x[k + 1]
+            self.x[k] = core
+            if self.enriched:
+                self.z[k] = self._direction(left, right, way, k, cut[0] @ cut[1])
+            left = left.extended(way.operator[k], way.right_side[k], core, self.z[k])
+            self.lefts[k + 1] = left
+        self._turn_around()
+        return worst
+
+    def _solve(self, system: LocalSystem, goal: Tensor, start: Tensor) -> tuple[float, Tensor]:
+        """The relative residual before, and the solution."""
+        norm = float(torch.linalg.vector_norm(goal))
+        residual = goal - system.apply(start)
+        # Where the projected right side is small, the whole one is the measure.
+        met = float(torch.linalg.vector_norm(residual)) / max(norm, 1e-3 * self.norm)
+        limit = self._limit * norm
+        if met <= self._limit:
+            return met, start
+        return met, system.solve(goal, start, limit, self.options.max_iterations)
+
+    @property
+    def _limit(self) -> float:
+        return self.options.tolerance * self.damping / len(self.x) ** 0.5
+
+    def _cut(self, system: LocalSystem, goal: Tensor, solved: Tensor) -> tuple[Tensor, Tensor]:
+        """The solution as `[n, r, q] @ [q, s]` of the least rank whose residual is as good as it needs to be."""
+        n, r, s = solved.shape
+        u, values, vh = torch.linalg.svd(solved.reshape(n * r, s), full_matrices=False)
+        most = min(len(values), self.options.max_rank)
+        if not self.enriched:
+            return u[:, :most].view(n, r, most), values[:most, None] * vh[:most]
+        norm = float(torch.linalg.vector_norm(goal))
+        reached = float(torch.linalg.vector_norm(goal - system.apply(solved)))
+        allowed = max(self._limit * norm, reached) / self.damping
+
+        def good(rank: int) -> bool:
+            part = (u[:, :rank] * values[:rank]) @ vh[:rank]
+            return float(torch.linalg.vector_norm(goal - system.apply(part.view(n, r, s)))) <= allowed
+
+        low, high = 0, most  # `high` serves, or has to
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if good(middle) else (middle, high)
+        return u[:, :high].view(n, r, high), values[:high, None] * vh[:high]
+
+    def _enlarged(
+        self, left: Interface, right: Interface, way: _Direction, k: int, basis: Tensor, rest: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """An orthonormal core `[n, r, q']` with directions of the residual, and what goes to the next, `[q', s]`."""
+        n, r, q = basis.shape
+        if not self.enriched:
+            return basis, rest
+        towards = project_vector(left.xb, way.right_side[k], right.zb) - project(
+            left.xx, way.operator[k], right.zx, basis @ rest
+        )
+        both = torch.cat([basis, towards], -1).reshape(n * r, -1)
+        orthonormal, triangular = torch.linalg.qr(both)
+        return orthonormal.view(n, r, -1), triangular[:, :q] @ rest
+
+    def _direction(self, left: Interface, right: Interface, way: _Direction, k: int, core: Tensor) -> Tensor:
+        """The next core of z: the residual between its own neighbours, orthonormal."""
+        residual = project_vector(left.zb, way.right_side[k], right.zb) - project(
+            left.zx, way.operator[k], right.zx, core
+        )
+        n, r, s = residual.shape
+        u, _, _ = torch.linalg.svd(residual.reshape(n * r, s), full_matrices=False)
+        return u[:, : self.options.enrichment].view(n, r, -1)
+
+    # Changing direction.
+
+    def _turn_around(self) -> None:
+        """Mirror everything, so that what was to the left is to the right."""
+        self.x, self.z = mirrored(self.x), mirrored(self.z)
+        self.turn = 1 - self.turn
+        count = len(self.x)
+        self.rights = [self.lefts[count - 1 - k] for k in range(count)]
+        self.lefts = [Interface.empty(self.x[0])] * count
+
+    def _orthogonalise(self) -> None:
+        """Make all cores but the last orthonormal and turn around."""
+        self.x, self.z = left_orthogonal(self.x), left_orthogonal(self.z)
+        way = self.directions[self.turn]
+        self.lefts = [Interface.empty(self.x[0])]
+        for k in range(len(self.x) - 1):
+            self.lefts.append(
+                self.lefts[k].extended(way.operator[k], way.right_side[k], self.x[k], self.z[k])
+            )
+        self._turn_around()
+
+
+def stalled(values: Sequence[float], count: int) -> bool:
+    """Whether the last `count` numbers brought no progress over those before."""
+    return len(values) > count and min(values[-count:]) > 0.9 * min(values[:-count])

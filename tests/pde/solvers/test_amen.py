@@ -1,0 +1,157 @@
+import pytest
+import torch
+from torch import Tensor
+
+from sciten.errors import ConfigError
+from sciten.pde import ALS, GMRES, AMEn
+from sciten.pde.solvers.amen import random_train
+from sciten.pde.solvers.environments import OperatorCore, extend, mirrored_operator, mode_first, project
+from sciten.pde.solvers.exponential_sums import kronecker_sum
+from sciten.pde.solvers.local import LocalSystem, gmres, kronecker_sum_inverse
+from sciten.tensor import TensorTrain
+
+DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def random(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=generator(seed), dtype=dtype)
+
+
+def operator(shape: list[int], dtype: torch.dtype, seed: int = 0) -> TensorTrain:
+    """Positive definite, not Hermitian: a Kronecker sum and a small perturbation of rank 2."""
+    parts = [random(n, n, dtype=dtype, seed=seed + k) for k, n in enumerate(shape)]
+    dominant = kronecker_sum([p @ p.mH + n * torch.eye(n, dtype=dtype) for p, n in zip(parts, shape, strict=True)])
+    small = TensorTrain(
+        tuple(
+            random(1 if k == 0 else 2, n, n, 1 if k == len(shape) - 1 else 2, dtype=dtype, seed=seed + 50 + k)
+            for k, n in enumerate(shape)
+        ),
+        operator=True,
+    )
+    return dominant + small * (0.1 * float(dominant.norm()) / float(small.norm()))
+
+
+def dense(matrix: TensorTrain, b: TensorTrain) -> Tensor:
+    size = b.full().numel()
+    return torch.linalg.solve(matrix.full().reshape(size, size), b.full().reshape(-1)).reshape(b.shape)
+
+
+@DTYPES
+@pytest.mark.parametrize("shape", [[5], [4, 6], [3, 4, 5, 2], [2] * 7])
+@pytest.mark.parametrize("solver", [AMEn(1e-10), ALS(12, 1e-10), GMRES(1e-9, restart=80)], ids=["AMEn", "ALS", "GMRES"])
+def test_solutions_are_those_of_dense_systems(shape: list[int], dtype: torch.dtype, solver: AMEn) -> None:
+    matrix = operator(shape, dtype)
+    b = TensorTrain.random(shape, 2, generator=generator(3), dtype=dtype)
+    solution = solver.solve(matrix, b)
+    assert solution.converged, solution.message
+    true = float((matrix @ solution.field - b).norm() / b.norm())
+    assert solution.residual == pytest.approx(true, rel=1e-3) and true <= solver.tolerance
+    torch.testing.assert_close(solution.field.full(), dense(matrix, b), rtol=1e-6, atol=1e-9)
+
+
+def test_a_start_is_used() -> None:
+    matrix = operator([4, 5, 3], torch.float64)
+    b = TensorTrain.random([4, 5, 3], 2, generator=generator(3))
+    first = AMEn(1e-10).solve(matrix, b)
+    assert AMEn(1e-8).solve(matrix, b, first.field).iterations == 1
+
+
+def test_convergence_is_never_claimed_without_it() -> None:
+    """An indefinite system on which alternation has no reason to work, and ranks that do not suffice."""
+    shape = [6] * 4
+    hard = kronecker_sum([random(6, 6, seed=k) for k in range(4)])
+    b = TensorTrain.random(shape, 2, generator=generator(3))
+    for solver in (AMEn(1e-10, max_sweeps=6, max_rank=4), ALS(2, 1e-10, max_sweeps=6), GMRES(1e-10, max_iterations=12)):
+        solution = solver.solve(hard, b)
+        true = float((hard @ solution.field - b).norm() / b.norm())
+        assert solution.residual == pytest.approx(true, rel=1e-6)
+        assert solution.converged == (true <= 1e-10)
+        assert not solution.converged and solution.message
+
+
+def test_zero_right_sides_have_zero_solutions() -> None:
+    matrix = operator([3, 3], torch.float64)
+    for solver in (AMEn(), ALS(2), GMRES()):
+        solution = solver.solve(matrix, TensorTrain.zeros([3, 3]))
+        assert solution.converged and float(solution.field.norm()) == 0
+
+
+@DTYPES
+def test_projections_are_those_of_dense_operators(dtype: torch.dtype) -> None:
+    matrix = operator([3, 4, 3], dtype)
+    x = TensorTrain.random([3, 4, 3], [2, 3], generator=generator(1), dtype=dtype)
+    cores, operators = mode_first(x.cores), [OperatorCore.of(core) for core in matrix.cores]
+    one = torch.ones(1, 1, 1, dtype=dtype)
+    left = extend(one, operators[0], cores[0], cores[0])
+    right = extend(one, mirrored_operator(operators)[0], cores[2].mT, cores[2].mT)
+    found = project(left, operators[1], right, cores[1])
+    image = (matrix @ x).full()
+    expected = torch.einsum("ar,abc,cs->brs", x.cores[0][0].conj(), image, x.cores[2][..., 0].mH)
+    torch.testing.assert_close(found, expected)
+    system = LocalSystem(left, operators[1], right)
+    torch.testing.assert_close(system.dense() @ cores[1].reshape(-1), found.reshape(-1))
+
+
+def test_sparse_cores_act_as_dense_ones() -> None:
+    n = 64
+    band = torch.diag(random(n)) + torch.diag(random(n - 1), 1)
+    core = torch.stack([torch.eye(n, dtype=torch.float64), band])[:, :, :, None].repeat(1, 1, 1, 2)
+    operator = OperatorCore.of(core)
+    assert operator.matrix.layout == torch.sparse_csr
+    left, right, x = random(2, 3, 3), random(2, 4, 4, seed=1), random(n, 3, 4, seed=2)
+    expected = torch.einsum("Rtr,RnmS,Sus,mrs->ntu", left, core, right, x)
+    torch.testing.assert_close(project(left, operator, right, x), expected)
+
+
+@DTYPES
+def test_kronecker_sums_are_inverted_exactly(dtype: torch.dtype) -> None:
+    a = [random(n, n, dtype=dtype, seed=n) for n in (3, 4, 5)]
+    l, d, r = (m @ m.mH for m in a)
+    eyes = [torch.eye(n, dtype=dtype) for n in (3, 4, 5)]
+    system = LocalSystem(
+        torch.stack([l, eyes[0]]),
+        OperatorCore.of(torch.stack([torch.stack([eyes[1], 0 * d], -1), torch.stack([d, eyes[1]], -1)])),
+        torch.stack([eyes[2], r]),
+    )
+    x = random(4, 3, 5, dtype=dtype, seed=9)
+    torch.testing.assert_close(kronecker_sum_inverse(system)(system.apply(x)), x)
+
+
+@DTYPES
+def test_local_gmres_solves_and_restarts(dtype: torch.dtype) -> None:
+    a = random(30, 30, dtype=dtype) / 10 + torch.eye(30, dtype=dtype) * 2
+    b = random(30, dtype=dtype, seed=1)
+    found = gmres(lambda x: a @ x, b, torch.zeros_like(b), lambda x: x / 2, 1e-10, 200, restart=7)
+    assert float((a @ found - b).norm()) <= 1.1e-10
+
+
+def test_random_trains_have_no_ranks_that_cannot_be() -> None:
+    train = random_train(TensorTrain.zeros([2, 2, 2, 2, 2]), 10, 0)
+    assert train.ranks == (1, 2, 4, 4, 2, 1)
+
+
+@pytest.mark.parametrize("solver", [AMEn(), ALS(2), GMRES()])
+def test_bad_systems_are_refused(solver: AMEn) -> None:
+    matrix, b = operator([3, 4], torch.float64), TensorTrain.ones([3, 4])
+    cases = [
+        (b, b, None, "expected an operator"),
+        (matrix, TensorTrain.ones([4, 3]), None, r"right side of shape \(3, 4\)"),
+        (matrix, b, TensorTrain.ones([3]), "start of shape"),
+        (matrix, b * float("nan"), None, "finite entries"),
+        (TensorTrain((random(1, 3, 4, 1),), operator=True), TensorTrain.ones([3]), None, "square operator"),
+    ]
+    for a, right_side, start, words in cases:
+        with pytest.raises(ConfigError, match=words):
+            solver.solve(a, right_side, start)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: AMEn(0.0), lambda: AMEn(max_rank=0), lambda: ALS(0), lambda: GMRES(2.0), lambda: GMRES(restart=0)]
+)
+def test_bad_options_are_refused(make: object) -> None:
+    with pytest.raises(ConfigError, match="expected"):
+        make()  # type: ignore[operator]
