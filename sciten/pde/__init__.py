@@ -12,7 +12,9 @@ from sciten.pde.operators import (
     local_operator,
     potential,
 )
+from sciten.pde.preconditioners import ExponentialSum, RankOne
 from sciten.pde.problem import Problem, solve
+from sciten.pde.quantised.assemble import Bits
 from sciten.pde.solvers.amen import ALS, AMEn
 from sciten.pde.solvers.eigen import DMRG, Eigenstate
 from sciten.pde.solvers.exponential_sums import ExponentialSums
@@ -24,8 +26,10 @@ __all__ = [
     "AMEn",
     "Axis",
     "DMRG",
+    "Bits",
     "Dirichlet",
     "Eigenstate",
+    "ExponentialSum",
     "ExponentialSums",
     "GMRES",
     "Grid",
@@ -33,6 +37,7 @@ __all__ = [
     "Operator",
     "Periodic",
     "Problem",
+    "RankOne",
     "Robin",
     "Solution",
     "advection",

@@ -13,6 +13,7 @@ true residual is computed before anything is called converged.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import torch
 from torch import Tensor
@@ -35,6 +36,11 @@ from sciten.tensor import TensorTrain
 
 #: Local systems are solved, and their solutions cut, to this share of the tolerance of the whole.
 _DAMPING = 0.5
+#: A local system need not be solved better than by this factor, since the next sweep will change it.
+_PROGRESS = 1e-3
+#: Directions of the residual for each rank that a bond has: with a fixed number of them, solutions of high rank would
+#: take many sweeps to grow, each as costly as the last.
+_GROWTH = 0.3
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class AMEn:
 
     Args:
         tolerance: of the true residual, ‖A x - b‖ ≤ tolerance ‖b‖.
-        enrichment: how many directions of the residual each core is given; the rank of z.
+        enrichment: how many directions of the residual each core is given at least; more where ranks are high.
         max_rank: of the solution.
         max_sweeps: over all cores.
         max_iterations: of GMRES in each local system.
@@ -180,6 +186,7 @@ class _Alternation:
         self.z = mirrored(mode_first(z.cores))
         self.damping = _DAMPING
         self.norm = float(self.right_side.norm())
+        self.generator = torch.Generator(self.right_side.device).manual_seed(options.seed)
         self._orthogonalise()
 
     def field(self) -> TensorTrain:
@@ -270,9 +277,9 @@ class _Alternation:
         residual = goal - system.apply(start)
         # Where the projected right side is small, the whole one is the measure.
         met = float(torch.linalg.vector_norm(residual)) / max(norm, 1e-3 * self.norm)
-        limit = self._limit * norm
         if met <= self._limit:
             return met, start
+        limit = max(self._limit * norm, _PROGRESS * float(torch.linalg.vector_norm(residual)))
         return met, system.solve(goal, start, limit, self.options.max_iterations)
 
     @property
@@ -286,19 +293,11 @@ class _Alternation:
         most = min(len(values), self.options.max_rank)
         if not self.enriched:
             return u[:, :most].view(n, r, most), values[:most, None] * vh[:most]
-        norm = float(torch.linalg.vector_norm(goal))
-        reached = float(torch.linalg.vector_norm(goal - system.apply(solved)))
+        rest = goal - system.apply(solved)
+        norm, reached = (float(torch.linalg.vector_norm(t)) for t in (goal, rest))
         allowed = max(self._limit * norm, reached) / self.damping
-
-        def good(rank: int) -> bool:
-            part = (u[:, :rank] * values[:rank]) @ vh[:rank]
-            return float(torch.linalg.vector_norm(goal - system.apply(part.view(n, r, s)))) <= allowed
-
-        low, high = 0, most  # `high` serves, or has to
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if good(middle) else (middle, high)
-        return u[:, :high].view(n, r, high), values[:high, None] * vh[:high]
+        rank = system.rank_within(u.view(n, r, -1), values[:, None] * vh, rest, allowed, most)
+        return u[:, :rank].view(n, r, rank), values[:rank, None] * vh[:rank]
 
     def _enlarged(
         self, left: Interface, right: Interface, way: _Direction, k: int, basis: Tensor, rest: Tensor
@@ -320,8 +319,14 @@ class _Alternation:
             left.zx, way.operator[k], right.zx, core
         )
         n, r, s = residual.shape
-        u, _, _ = torch.linalg.svd(residual.reshape(n * r, s), full_matrices=False)
-        return u[:, : self.options.enrichment].view(n, r, -1)
+        found = residual.reshape(n * r, s)
+        wanted = min(n * r, max(self.options.enrichment, ceil(_GROWTH * self.x[k].shape[-1])))
+        if wanted > s:  # random directions, which the next sweep turns into those of the residual
+            scale = torch.linalg.vector_norm(found) / s**0.5
+            more = torch.randn(n * r, wanted - s, generator=self.generator, dtype=found.dtype, device=found.device)
+            found = torch.cat([found, more * scale], -1)
+        u, _, _ = torch.linalg.svd(found, full_matrices=False)
+        return u[:, :wanted].view(n, r, -1)
 
     # Changing direction.
 

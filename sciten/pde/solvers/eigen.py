@@ -110,8 +110,7 @@ class DMRG:
         Raises:
             ConfigError: the operator is not Hermitian or has entries that are not finite, or shapes do not fit.
         """
-        vector = TensorTrain.zeros([n for n, _ in operator.modes], dtype=operator.dtype, device=operator.device)
-        require_system("DMRG", operator, vector, start)
+        require_system("DMRG", operator, None, start)
         if n_states < 1:
             raise ConfigError(f"DMRG: expected at least one state, got {n_states}")
         size = float(operator.norm())

@@ -6,6 +6,7 @@ one side of a core: the operator between test functions t and trial functions r.
 mirrored train.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from torch import Tensor
 
 #: An operator core is stored sparse if it has at least so many entries, and at most this share is not zero.
 _SPARSE_SIZE, _SPARSE_SHARE = 2**14, 0.12
+
+#: Numbers that an intermediate result may have.
+_CACHED = 2**17
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,23 +38,39 @@ class OperatorCore:
         R, n, m, S = core.shape
         matrix = core.permute(3, 1, 0, 2).reshape(S * n, R * m)
         if matrix.numel() >= _SPARSE_SIZE and int((matrix != 0).sum()) <= _SPARSE_SHARE * matrix.numel():
-            matrix = matrix.to_sparse_csr()
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Sparse CSR tensor support")  # beta, which products are not
+                matrix = matrix.to_sparse_csr()
         return cls(core, matrix)
 
     def between(self, left: Tensor, x: Tensor) -> Tensor:
         """`left` `[R, t, r]` and a core `[m, r, s]` through this one: `[R', n, t, s]`."""
-        _, n, _, S = self.dense.shape
-        t, s = left.shape[1], x.shape[2]
-        through = (left.unsqueeze(1) @ x).reshape(-1, t * s)  # [R m, t s]
-        return (self.matrix @ through).view(S, n, t, s)
+        return self._between(left, x.transpose(0, 1).flatten(1), x.shape[2])
+
+    def _between(self, left: Tensor, rows: Tensor, s: int) -> Tensor:
+        """With the core as a matrix `[r, m s]`."""
+        R, n, m, S = self.dense.shape
+        t = left.shape[1]
+        through = (left.reshape(R * t, -1) @ rows).view(R, t, m, s)
+        return (self.matrix @ through.transpose(1, 2).reshape(R * m, t * s)).view(S, n, t, s)
 
 
 def project(left: Tensor, core: OperatorCore, right: Tensor, x: Tensor) -> Tensor:
-    """The operator on a core `[m, r, s]` between test functions: `[n, t, u]`."""
-    found = core.between(left, x)
-    S, n, t, s = found.shape
-    rows = found.permute(1, 2, 0, 3).reshape(n * t, S * s)
-    return (rows @ right.transpose(1, 2).reshape(S * s, -1)).view(n, t, -1)
+    """The operator on a core `[m, r, s]` between test functions: `[n, t, u]`.
+
+    What comes between the three products is larger than the core by the operator's rank; it is made in pieces that stay
+    in the processor's cache.
+    """
+    R, n, m, S = core.dense.shape
+    t, s, u = left.shape[1], x.shape[2], right.shape[1]
+    rows = x.transpose(0, 1).flatten(1)
+    towards = right.transpose(1, 2).reshape(S * s, u)
+    step = max(1, _CACHED // (max(R * m, S * n) * s))
+    found = x.new_empty(n, t, u)
+    for start in range(0, t, step):
+        piece = core._between(left[:, start : start + step], rows, s)
+        found[:, start : start + step] = (piece.permute(1, 2, 0, 3).reshape(-1, S * s) @ towards).view(n, -1, u)
+    return found
 
 
 def extend(left: Tensor, core: OperatorCore, test: Tensor, x: Tensor) -> Tensor:

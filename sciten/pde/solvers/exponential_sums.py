@@ -9,7 +9,7 @@ the accuracy, which is known beforehand.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, log, pi
+from math import ceil, cos, log, pi
 
 import torch
 from torch import Tensor
@@ -131,9 +131,10 @@ def inverse_exponentials(
         tolerance: relative.
         angle: bound of |arg x|, below π/2.
     """
-    digits = log(10 / tolerance)
+    # The error is 2 |Γ(1 + 2πi / step)|, which has a square root before the exponential.
+    digits = log(40 / tolerance)
     step = 2 * pi * (pi / 2 - angle) / digits
-    begin, end = log(tolerance / (10 * largest)), log(digits / smallest)
+    begin, end = log(tolerance / (10 * largest)), log(digits / (smallest * cos(angle)))
     exponents = torch.exp(begin + step * torch.arange(ceil((end - begin) / step) + 1, dtype=torch.float64))
     weights = step * exponents
     small = exponents <= 2 / largest
@@ -228,7 +229,7 @@ def _range(axes: Sequence[Spectrum]) -> tuple[float, float]:
 
 def _is_singular(axes: Sequence[Spectrum]) -> bool:
     lowest = sum(float(axis.values.real.min()) for axis in axes)
-    return lowest <= _SINGULAR * sum(float(axis.values.abs().max()) for axis in axes)
+    return abs(lowest) <= _SINGULAR * sum(float(axis.values.abs().max()) for axis in axes)
 
 
 def _quadrature(axes: Sequence[Spectrum], tolerance: float) -> tuple[Tensor, Tensor]:

@@ -2,12 +2,12 @@
 
 They are small but many, and as ill-conditioned as the whole. What makes them quick is that operators of PDEs are near a
 sum of Kronecker products, L ⊗ I ⊗ I + I ⊗ D ⊗ I + I ⊗ I ⊗ R, of the left environment, the core and the right one: the
-nearest such sum comes from partial traces, is inverted exactly by diagonalising three small matrices (Lynch, Rice and
+nearest such sum, in a sense that stresses low energies, comes from partial means, is inverted exactly by diagonalising three small matrices (Lynch, Rice and
 Thomas, Numer. Math. 6, 185 (1964)), and leaves GMRES (Saad and Schultz, SIAM J. Sci. Stat. Comput. 7, 856 (1986)) few
 steps to do: for a Laplacian the sum is the system itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,8 @@ from sciten.pde.solvers.environments import OperatorCore, project
 
 #: Systems of at most so many unknowns are solved directly.
 _DIRECT = 300
+#: Singular vectors that are dropped at once, where a solution is cut.
+_BLOCK = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,34 @@ class LocalSystem:
                 return found
         return gmres(self.apply, right_side, start, kronecker_sum_inverse(self), tolerance, max_iterations)
 
+    def rank_within(self, basis: Tensor, rest: Tensor, residual: Tensor, limit: float, most: int) -> int:
+        """The least rank q, up to `most`, at which `basis[..., :q] @ rest[:q]` has a residual of norm `limit`, if any.
+
+        Args:
+            basis: `[n, r, k]`, in the order of importance.
+            rest: `[k, s]`.
+            residual: right side minus the matrix times `basis @ rest`.
+            limit: of the norm of the residual.
+            most: largest rank.
+        """
+        ends = torch.einsum("Sus,ks->kSu", self.right, rest)  # what follows each vector of the basis
+        through = self.core.between(self.left, basis)  # [S, n, t, k]
+        rank = len(rest)
+        while rank > 1:
+            # From the least important: a block at once as long as it can go, then one by one.
+            block = min(_BLOCK, rank - most if rank > most else rank - 1)
+            while block:
+                dropped = torch.einsum(
+                    "Sntk,kSu->ntu", through[..., rank - block : rank], ends[rank - block : rank]
+                )
+                if rank > most or float(torch.linalg.vector_norm(residual + dropped)) <= limit:
+                    residual, rank = residual + dropped, rank - block
+                    break
+                block //= 2
+            if not block:
+                break
+        return rank
+
     def dense(self) -> Tensor:
         """The matrix, `[n r s, n r s]`."""
         found = torch.einsum("Rtr,RnmS,Sus->ntumrs", self.left, self.core.dense, self.right)
@@ -55,17 +85,8 @@ def kronecker_sum_inverse(system: LocalSystem, shift: float = 0.0) -> Callable[[
 
     With a shift that of the sum minus the shift.
     """
-    left, right, core = system.left, system.right, system.core.dense
-    r, s, n = left.shape[-1], right.shape[-1], core.shape[1]
-    left_trace = left.diagonal(dim1=1, dim2=2).sum(-1)  # [R]
-    right_trace = right.diagonal(dim1=1, dim2=2).sum(-1)  # [R']
-    core_trace = core.diagonal(dim1=1, dim2=2).sum(-1)  # [R, R']
-    mean = left_trace @ core_trace @ right_trace / (n * r * s)
-    parts = (
-        torch.einsum("R,RnmS,S->nm", left_trace, core, right_trace) / (r * s),
-        torch.einsum("Rtr,R->tr", left, core_trace @ right_trace) / (n * s),
-        torch.einsum("Sus,S->us", right, left_trace @ core_trace) / (n * r),
-    )
+    parts, mean = _partial_means(system, None)
+    parts, mean = _partial_means(system, [_low_energy_weights(part) for part in parts])
     (d, U), (l, V), (q, W) = (torch.linalg.eigh((part + part.mH) / 2) for part in parts)
     values = d[:, None, None] + l[:, None] + q - (2 * mean.real + shift)
     # An indefinite system keeps the signs; what is near zero must not be blown up.
@@ -78,6 +99,43 @@ def kronecker_sum_inverse(system: LocalSystem, shift: float = 0.0) -> Callable[[
         return (U @ found.flatten(1)).view_as(x)
 
     return apply
+
+
+Parts = tuple[Tensor, Tensor, Tensor]
+
+
+def _partial_means(system: LocalSystem, weights: "Sequence[Tensor] | None") -> tuple[Parts, Tensor]:
+    """Means over two of the three factors, `[n, n]`, `[r, r]` and `[s, s]`, and the mean over all.
+
+    With weights: matrices of trace one for each factor, over which means are taken in place of all states alike.
+    """
+    left, right, core = system.left, system.right, system.core.dense
+    if weights is None:
+        sizes = core.shape[1], left.shape[-1], right.shape[-1]
+        weights = [torch.eye(k, dtype=core.dtype, device=core.device) / k for k in sizes]
+    of_core, of_left, of_right = weights
+    left_mean = torch.einsum("Rtr,rt->R", left, of_left)
+    right_mean = torch.einsum("Sus,su->S", right, of_right)
+    core_mean = torch.einsum("RnmS,mn->RS", core, of_core)
+    parts = (
+        torch.einsum("R,RnmS,S->nm", left_mean, core, right_mean),
+        torch.einsum("Rtr,R->tr", left, core_mean @ right_mean),
+        torch.einsum("Sus,S->us", right, left_mean @ core_mean),
+    )
+    return parts, left_mean @ core_mean @ right_mean
+
+
+def _low_energy_weights(part: Tensor) -> Tensor:
+    """Weights for states of low energy.
+
+    The means over all states of a coefficient that varies, times the highest energies, would be far larger than the low
+    energies, which the solution is made of, and the sum wrong for these.
+    """
+    values, vectors = torch.linalg.eigh((part + part.mH) / 2)
+    above = values - values[0]
+    gap = above[min(2, len(above) - 1)] + 1e-6 * above[-1]
+    share = torch.where(gap == 0, torch.ones_like(above), gap / (above + torch.where(gap == 0, 1.0, gap))) ** 2
+    return (vectors * (share / share.sum())) @ vectors.mH
 
 
 def gmres(

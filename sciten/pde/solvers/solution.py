@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from sciten.errors import ConfigError
+from sciten.pde.solvers.environments import OperatorCore, mirrored, mirrored_operator, mode_first
 from sciten.tensor import CP, TensorTrain, TreeTensor
 
 
@@ -38,12 +40,43 @@ class Solution:
 
 
 def relative_residual(matrix: TensorTrain, field: TensorTrain, right_side: TensorTrain) -> float:
-    """‖A x - b‖ / ‖b‖ by orthogonalisation, accurate to the precision also where the difference is small."""
+    """‖A x - b‖ / ‖b‖ by orthogonalisation, accurate to the precision also where the difference is small.
+
+    The cores of A x - b, whose ranks are those of A times those of x, are never formed.
+    """
     with torch.no_grad():
-        return float((matrix @ field - right_side).norm() / right_side.norm())
+        operators = [OperatorCore.of(core) for core in matrix.cores]
+        x, b = mode_first(field.cores), mode_first(right_side.cores)
+        ranks = [r * s for r, s in zip(matrix.ranks, field.ranks, strict=True)]
+        middle = ranks.index(max(ranks))
+        one = x[0].new_ones(1, 1)
+        left = _factor(operators[:middle], x[:middle], b[:middle], torch.cat([one, -one], 1))
+        turned = mirrored_operator(operators[middle:]), mirrored(x[middle:]), mirrored(b[middle:])
+        right = _factor(*turned, torch.cat([one, one], 1))
+        return float(torch.linalg.matrix_norm(left @ right.mT) / right_side.norm())
 
 
-def require_system(name: str, matrix: TensorTrain, right_side: TensorTrain, start: TensorTrain | None) -> None:
+def _factor(
+    operators: Sequence[OperatorCore], x: Sequence[Tensor], b: Sequence[Tensor], factor: Tensor
+) -> Tensor:
+    """The triangular factor `[s, R r + q]` of a part of A x + b from its end on; the states of A x come first.
+
+    `factor` is that of nothing, `[1, 2]`: the signs of A x and b.
+    """
+    image, given = factor[:, :1].unsqueeze(0), factor[:, 1:]
+    for operator, core, known in zip(operators, x, b, strict=True):
+        through = operator.between(image, core)  # [R', n, s, r']
+        R, n, s, r = through.shape
+        states = through.permute(1, 2, 0, 3).reshape(n * s, R * r)
+        factor = torch.linalg.qr(torch.cat([states, (given @ known).flatten(0, 1)], 1), mode="r").R
+        image = factor[:, : R * r].unflatten(1, (R, r)).transpose(0, 1)
+        given = factor[:, R * r :]
+    return factor
+
+
+def require_system(
+    name: str, matrix: TensorTrain, right_side: TensorTrain | None, start: TensorTrain | None
+) -> None:
     """Raise `ConfigError` unless these are a square operator, a vector that it maps and a start of its shape."""
     if not isinstance(matrix, TensorTrain) or not matrix.operator or matrix.batch_shape:
         raise ConfigError(f"{name}: expected an operator as a TensorTrain without a batch, got {matrix!r:.200}")

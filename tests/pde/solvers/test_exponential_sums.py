@@ -36,7 +36,7 @@ def spd(n: int, seed: int) -> torch.Tensor:
 def test_solutions_are_those_of_dense_systems(symmetric: bool, rank: int) -> None:
     matrices = [spd(n, n) for n in (4, 5, 3)]
     if not symmetric:
-        matrices = [m + 0.3 * torch.triu(m, 1) for m in matrices]
+        matrices = [m + 0.01 * torch.triu(m, 1) for m in matrices]
     b = TensorTrain.random([4, 5, 3], rank, generator=torch.Generator().manual_seed(1))
     solution = ExponentialSums(1e-10).solve(matrices, b)
     expected = torch.linalg.solve(kronecker_sum(matrices).full().reshape(60, 60), b.full().reshape(-1))
@@ -54,16 +54,10 @@ def test_right_sides_of_high_rank_are_summed_in_parts() -> None:
 
 
 def test_a_tolerance_out_of_reach_is_said_to_be() -> None:
-    n = 400
-    stiff = torch.diag(torch.logspace(0, 13, n, dtype=torch.float64))
+    n = 300
     rotation = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))).Q
-    matrices = [rotation @ stiff @ rotation.T] * 2
-    matrices = [(m + m.T) / 2 for m in matrices]
-    try:
-        solution = ExponentialSums(1e-12).solve(matrices, TensorTrain.ones([n, n]))
-    except ConfigError as error:
-        assert "singular" in str(error) or "positive" in str(error)
-        return
+    stiff = rotation @ torch.diag(torch.logspace(0, 10, n, dtype=torch.float64)) @ rotation.T
+    solution = ExponentialSums(1e-12).solve([(stiff + stiff.T) / 2] * 2, TensorTrain.ones([n, n]))
     assert not solution.converged and solution.residual > 1e-12
     assert "rounding errors exceed the tolerance" in solution.message
 

@@ -95,10 +95,7 @@ def test_gradients_flow_through() -> None:
             "to_tucker: expected CP, Tucker or TreeTensor, got a TensorTrain",
         ),
         (lambda: to_tucker(make(TreeTensor, 4, ())), "on the tree of a star"),
-        (
-            lambda: to_tree_tensor(make(TensorTrain, 4, ()), Tree.balanced(4)),
-            r"expected Tree.caterpillar\(4\)",
-        ),
+        (lambda: to_tree_tensor(make(TensorTrain, 3, ()), Tree(((0, 2), 1))), "leaves in order"),
         (lambda: to_tree_tensor(make(CP, 4, ()), Tree.balanced(3)), "a tree with 4 leaves"),
         (lambda: to_tree_tensor(make(TreeTensor, 4, ()), Tree.star(4)), "expected a tensor on"),
         (lambda: to_tensor_train(3), "got a int"),
@@ -107,3 +104,38 @@ def test_gradients_flow_through() -> None:
 def test_what_does_not_fit_is_named(wrong, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         wrong()
+
+
+@pytest.mark.parametrize("nested", [((0, 1), (2, 3)), (((0, 1), 2), 3), (0, (1, (2, 3))), (0, 1, 2, 3), ((0, 1, 2), 3)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_trains_go_on_trees_with_their_leaves_in_order(
+    nested: tuple[object, ...], dtype: torch.dtype, batch: tuple[int, ...]
+) -> None:
+    tree = Tree(nested)
+    generator = torch.Generator().manual_seed(0)
+    x = TensorTrain.random([3, 4, 2, 5], [2, 3, 2], generator=generator, dtype=dtype, batch_shape=batch)
+    torch.testing.assert_close(to_tree_tensor(x, tree).full(), x.full())
+    cores = [core.unsqueeze(-2) * torch.ones(2, 1, dtype=dtype) for core in x.cores]
+    operator = TensorTrain(tuple(cores), operator=True)
+    torch.testing.assert_close(to_tree_tensor(operator, tree).full(), operator.full())
+
+
+def test_ranks_on_trees_are_no_larger_than_they_must_be() -> None:
+    x = TensorTrain.random([4] * 8, 2, generator=torch.Generator().manual_seed(0))
+    found = to_tree_tensor(x + x, Tree.balanced(8))
+    assert max(found.ranks) == 4  # between two bonds of rank 2
+
+
+def test_gradients_go_through_trains_on_trees() -> None:
+    x = TensorTrain.random([3, 2, 3, 2], 2, generator=torch.Generator().manual_seed(0))
+    cores = [core.clone().requires_grad_() for core in x.cores]
+    weights = torch.randn(3, 2, 3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for train in (to_tree_tensor(TensorTrain(tuple(cores)), Tree.balanced(4)), TensorTrain(tuple(cores))):
+        (train.full() * weights).sum().backward()
+        if train.cores is not cores and hasattr(train, "tree"):
+            through = [core.grad.clone() for core in cores if core.grad is not None]
+            for core in cores:
+                core.grad = None
+    for core, gradient in zip(cores, through, strict=True):
+        torch.testing.assert_close(core.grad, gradient)
