@@ -1,0 +1,238 @@
+"""Sums of outer products by alternating least squares.
+
+Each factor in turn is the best one for the others (Carroll and Chang 1970, Harshman 1970; Kolda and Bader, SIAM Rev.
+51, 455 (2009), section 3.4), here the best one near the one before it: a step costs a small multiple of the squared
+change besides the squared error (Li, Kindermann and Navasca, Linear Algebra Appl. 438, 796 (2013)), so that the error
+never grows and a rank that is too high is no singular problem. Nonnegative factors are found column by column
+(Cichocki and Phan, IEICE Trans. Fundamentals E92-A, 708 (2009), "HALS").
+
+Of the tensor only products with columns are needed, so that any format goes in as it is. tensorly's CP takes full
+tensors alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sciten.errors import ConfigError
+from sciten.tensor.decompose.factor_products import product_but_one
+
+# As a module: it imports decompositions itself.
+from sciten.tensor.formats import CP, Format, TreeTensor, convert
+from sciten.tensor.linalg import leading_space
+
+#: The iteration rests where so many steps leave the error at more than this part of what it was.
+_PATIENCE, _RESTING = 20, 0.999
+
+#: Weight of the squared change of a factor in a step: this power of the precision.
+_NEARNESS = 0.75
+
+
+@dataclass(frozen=True)
+class CPResult:
+    """What alternating least squares found.
+
+    Attributes:
+        cp: the sum of outer products, columns of unit norm, descending weights.
+        error: ‖x - cp‖ / ‖x‖, computed from the difference (of a tensor in a format through its orthogonalisation, so
+            that small errors are as exact as large ones); for the zero tensor zero.
+        converged: whether the error is within the tolerance.
+        iterations: how often all factors were improved.
+        message: why it stopped, and what to try where it did not converge.
+    """
+
+    cp: CP
+    error: float
+    converged: bool
+    iterations: int
+    message: str
+
+
+class Start(Protocol):
+    """The factors that an iteration begins with."""
+
+    def factors(self, x: Tensor | Format, rank: int, generator: torch.Generator) -> list[Tensor]:
+        """`[n_k, rank]` for each mode."""
+
+
+@dataclass(frozen=True)
+class RandomStart:
+    """Normal factors."""
+
+    def factors(self, x: Tensor | Format, rank: int, generator: torch.Generator) -> list[Tensor]:
+        """`[n_k, rank]` for each mode."""
+        return [_normal(x, n, rank, generator) for n in x.shape]
+
+
+@dataclass(frozen=True)
+class SingularStart:
+    """The leading left singular vectors of each unfolding, as in the higher-order singular value decomposition.
+
+    They are those of its products with random columns, so that the tensor is not made full. Where a mode is shorter
+    than the rank, normal columns follow.
+
+    Args:
+        oversampling: random columns beyond the rank.
+    """
+
+    oversampling: int = 10
+
+    def factors(self, x: Tensor | Format, rank: int, generator: torch.Generator) -> list[Tensor]:
+        """`[n_k, rank]` for each mode."""
+        random = [_normal(x, n, rank + self.oversampling, generator) for n in x.shape]
+        found = []
+        for mode, n in enumerate(x.shape):
+            space = leading_space(product_but_one(x, random, mode), rank=rank)
+            found.append(torch.cat([space, _normal(x, n, rank - space.shape[1], generator)], 1))
+        return found
+
+
+def cp_als(
+    x: Tensor | Format,
+    rank: int,
+    *,
+    nonnegative: bool = False,
+    tolerance: float = 1e-8,
+    max_iterations: int = 1000,
+    start: Start | None = None,
+    generator: torch.Generator,
+) -> CPResult:
+    """A sum of `rank` outer products near a tensor, by alternating least squares.
+
+    The problem is not convex: another start or generator may find a better sum, and there is not always a best one.
+    Factors that grow without bound while they cancel, and long stretches of slow progress, are what failure looks like;
+    the error says how far it came. An iteration costs d products with `rank` columns, each linear in the numbers of a
+    full tensor, or in the numbers of a format times its number of modes.
+
+    Args:
+        x: `[n_1, ..., n_d]`, a full tensor or a vector in any format, without a batch; no gradient is recorded.
+        rank: number of outer products.
+        nonnegative: whether factors and weights are to have no negative entries; for real tensors.
+        tolerance: relative error at which it stops.
+        max_iterations: after which it stops in any case.
+        start: factors to begin with, by default `SingularStart()`.
+        generator: of random numbers, on the device of the tensor.
+
+    Raises:
+        ConfigError: the tensor has a batch, is an operator, is not finite or has no entries; or an argument is out of
+            range.
+    """
+    x = _checked(x, rank, tolerance, max_iterations, nonnegative)
+    with torch.no_grad():
+        factors = list((start or SingularStart()).factors(x, rank, generator))
+        if nonnegative:
+            factors = [factor.abs() for factor in factors]
+        return _iterated(x, factors, nonnegative, tolerance, max_iterations)
+
+
+def _iterated(
+    x: Tensor | Format, factors: list[Tensor], nonnegative: bool, tolerance: float, max_iterations: int
+) -> CPResult:
+    reference = x if isinstance(x, Tensor | TreeTensor) else convert.to_tensor_train(x)
+    norm = float(reference.norm())
+    if norm == 0:
+        return CPResult(
+            CP(factors[0].new_zeros(factors[0].shape[1]), tuple(factors)), 0.0, True, 0, "x is zero"
+        )
+    weights, factors[-1] = _unit(factors[-1])
+    factors[:-1] = [_unit(factor)[1] for factor in factors[:-1]]
+    step = _nonnegative_step if nonnegative else _step
+    errors: list[float] = []
+    while True:
+        for mode in range(len(factors)):
+            product = product_but_one(x, [factor.conj() for factor in factors], mode)
+            gram = _gram([factor for k, factor in enumerate(factors) if k != mode], product)
+            weights, factors[mode] = _unit(step(gram, product, factors[mode] * weights))
+        order = weights.argsort(descending=True)
+        cp = CP(weights[order].to(factors[0].dtype), tuple(factor[:, order] for factor in factors))
+        errors.append(_distance(reference, cp) / norm)
+        message = _reason(errors, tolerance, max_iterations)
+        if message:
+            return CPResult(cp, errors[-1], errors[-1] <= tolerance, len(errors), message)
+
+
+def _step(gram: Tensor, product: Tensor, before: Tensor) -> Tensor:
+    """The factor `a` with the least ‖x - x(a)‖² + nearness ‖a - before‖², `[n, rank]`."""
+    nearness = torch.finfo(gram.dtype).eps ** _NEARNESS
+    eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    found: Tensor = torch.linalg.solve(gram + nearness * eye, (product + nearness * before).mT)
+    return found.mT
+
+
+def _nonnegative_step(gram: Tensor, product: Tensor, before: Tensor) -> Tensor:
+    """Column after column the best one without negative entries."""
+    factor = before.clone()
+    least = torch.finfo(factor.dtype).eps * product.abs().max()
+    scales = gram.diagonal().clamp(min=torch.finfo(factor.dtype).tiny)
+    for a in range(len(gram)):
+        column = (factor[:, a] + (product[:, a] - factor @ gram[:, a]) / scales[a]).clamp(min=0)
+        # A column of zeros would take its outer product out of the sum for good.
+        factor[:, a] = torch.where(column.any(), column, least)
+    return factor
+
+
+def _gram(others: Sequence[Tensor], product: Tensor) -> Tensor:
+    """Inner products of the outer products of columns of all other modes, `[rank, rank]`."""
+    gram = product.new_ones(product.shape[1], product.shape[1])
+    for factor in others:
+        gram = gram * (factor.mH @ factor)
+    return gram
+
+
+def _unit(factor: Tensor) -> tuple[Tensor, Tensor]:
+    """Norms of columns, and columns of unit norm; columns of zeros stay."""
+    norms = torch.linalg.vector_norm(factor, dim=0)
+    return norms, factor / torch.where(norms == 0, 1.0, norms)
+
+
+def _distance(reference: Tensor | Format, cp: CP) -> float:
+    if isinstance(reference, Tensor):
+        return float(torch.linalg.vector_norm(reference - cp.full()))
+    if isinstance(reference, TreeTensor):
+        return float((reference - convert.to_tree_tensor(cp, reference.tree)).norm())
+    return float((reference - convert.to_tensor_train(cp)).norm())
+
+
+def _reason(errors: Sequence[float], tolerance: float, max_iterations: int) -> str:
+    """Why to stop, or nothing."""
+    error = errors[-1]
+    if error <= tolerance:
+        return f"the relative error {error:.2e} is within {tolerance:.2e}"
+    advice = "a higher rank, another start or another generator may do better"
+    if len(errors) > _PATIENCE and error > _RESTING * errors[-1 - _PATIENCE]:
+        return f"the relative error rests at {error:.2e}, above {tolerance:.2e}; {advice}"
+    if len(errors) >= max_iterations:
+        return (
+            f"the relative error is {error:.2e} after {max_iterations} iterations, above {tolerance:.2e}, and still "
+            f"falls; allow more, or {advice}"
+        )
+    return ""
+
+
+def _normal(x: Tensor | Format, n: int, columns: int, generator: torch.Generator) -> Tensor:
+    return torch.randn((n, columns), generator=generator, dtype=x.dtype, device=generator.device)
+
+
+def _checked(
+    x: Tensor | Format, rank: int, tolerance: float, max_iterations: int, nonnegative: bool
+) -> Tensor | Format:
+    if rank < 1 or max_iterations < 1 or not 0 <= tolerance < 1:
+        raise ConfigError(
+            "cp_als: expected a rank and a number of iterations of at least 1 and a tolerance from 0 to 1, got "
+            f"{rank}, {max_iterations} and {tolerance}"
+        )
+    cores = (x,) if isinstance(x, Tensor) else x.cores
+    if isinstance(x, Format) and (x.operator or x.batch_shape):
+        raise ConfigError(f"cp_als: expected a vector without a batch, got {x!r}")
+    if not x.shape or 0 in x.shape or not (cores[0].is_floating_point() or cores[0].is_complex()):
+        raise ConfigError(
+            f"cp_als: expected a real or complex tensor with entries, got {x.dtype} {list(x.shape)}"
+        )
+    if not all(bool(torch.isfinite(core).all()) for core in cores):
+        raise ConfigError("cp_als: expected finite entries, got inf or NaN")
+    if nonnegative and x.dtype.is_complex:
+        raise ConfigError(f"cp_als: expected a real tensor for nonnegative factors, got {x.dtype}")
+    return x
