@@ -38,18 +38,20 @@ def round_sum(
 ) -> TensorTrain:
     """The sum of tensor trains with small ranks.
 
-    With a tolerance, ‖sum - result‖ ≤ tolerance ‖sum‖ but for a probability of less than 2e-4 d: columns are added
-    until independent ones, at least 4 d of them, estimate the error of the projections at a tenth of the tolerance,
-    and the result is rounded by singular values within what is left. The probability bounds that of an estimate which
-    is five times too small, which is most likely where the error is a product of vectors: its square is then that of
-    the error times d - 1 averages of 4 d squared normal numbers (Chernoff's bound). Rounding errors are those of the
-    terms: where they cancel, a tolerance below the precision relative to the largest term cannot be kept.
+    With a tolerance, ‖sum - result‖ ≤ tolerance ‖sum‖, but for a probability of less than 4e-5 d each time that columns
+    are doubled: that happens until independent ones, at least 4 d of them, estimate the error of the projections at a
+    tenth of the tolerance, and the result is rounded by singular values within what is left. The probability bounds
+    that of an estimate which is five times too small, which is most likely where the error is a product of vectors: the
+    square of the estimate is then that of the error times d - 1 averages of 4 d squared normal numbers (Chernoff's
+    bound). Rounding errors are those of the terms: where they cancel, a tolerance below the precision relative to the
+    largest term cannot be kept.
 
     With a rank alone, that of the best approximation of the sum is projected onto `rank + 10` random columns, whose
     error is within a small factor of the best one where singular values decay, but is not known.
 
-    The cost is that of m terms of rank r in d modes of length n with s columns, d n m r s (r + s), and s is about the
-    largest rank of the result; a deterministic rounding of the formed sum costs d n (m r)³.
+    The cost for m terms of rank r in d modes of length n with s columns is d n m r s (r + s), where s is about the
+    largest rank of the result, and with a tolerance 4 d at least; to form the sum and `round` it costs d n (m r)³,
+    which is less where that rank is not far below m r.
 
     Args:
         terms: vectors or operators with the same modes, dtype, device and batch.
@@ -85,56 +87,64 @@ def _swept_within(
     parts: Sequence[Chain], tolerance: float, limits: Sequence[int], generator: torch.Generator
 ) -> list[Tensor]:
     """The projected sum, with as many columns as the tolerance needs, and at most `limits`; without one just those."""
-    columns = list(limits)
+    d = len(parts[0])
+    columns, samples = list(limits), 1
     if tolerance:
-        ranks = [max(part[k].shape[-1] for part in parts) for k in range(len(limits))]
+        samples = max(20, 4 * d)
+        ranks = [max(part[k].shape[-1] for part in parts) for k in range(d - 1)]
         columns = [min(limit, r + _OVERSAMPLING) for limit, r in zip(limits, ranks, strict=True)]
+    tests = _sketched(parts, [samples] * (d - 1), generator)
     while True:
-        cores, missed = _swept(parts, columns, generator)
-        norm = torch.linalg.vector_norm(
-            cores[-1], dim=(-3, -2, -1)
-        )  # of all, as the other cores are orthonormal
-        bound = norm * (tolerance * _ESTIMATED / sqrt(max(1, len(limits))))
-        short = [k for k, lost in enumerate(missed) if bool((lost > bound).any())]
-        # The columns at a bond are made of those at bonds to its right.
-        more = [
-            min(limit, 2 * n) if short and k >= short[0] else n
-            for k, (n, limit) in enumerate(zip(columns, limits, strict=True))
-        ]
-        if more == columns:
+        cores, missed = _swept(parts, _sketched(parts, columns, generator), tests)
+        # That of all, as the other cores are orthonormal.
+        norm = torch.linalg.vector_norm(cores[-1], dim=(-3, -2, -1))
+        bound = norm * (tolerance * _ESTIMATED / sqrt(max(1, d - 1)))
+        if columns == list(limits) or all(bool((lost <= bound).all()) for lost in missed):
             return cores
-        columns = more
+        # At all bonds, as the columns at one are made of those at bonds to its right; and whatever the tests said, as
+        # the next projections must not depend on them either.
+        columns = [min(limit, 2 * n) for limit, n in zip(limits, columns, strict=True)]
 
 
 def _swept(
-    parts: Sequence[Chain], columns: Sequence[int], generator: torch.Generator
+    parts: Sequence[Chain], sketches: Sequence[Chain], tests: Sequence[Chain]
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """The sum projected with so many columns at each bond, left cores orthonormal; and what each bond lost, `[*batch]`.
+    """The sum projected onto its sketches, left cores orthonormal; and an estimate of what each bond lost, `[*batch]`.
 
-    The estimates are root mean squares over columns that the projections do not depend on.
+    The estimates are root mean squares over the tests, which the projections do not depend on.
     """
-    d = len(parts[0])
-    samples = max(20, 4 * d)
-    sketch, test = (_sketch(parts[0], n, generator) for n in (columns, [samples] * (d - 1)))
-    sketches, tests = ([_sketched(part, random) for part in parts] for random in (sketch, test))
-    carried = [
-        part[0] for part in parts
-    ]  # the core of each term behind what was projected, [..., columns, n, r]
+    # Of each term the core behind what was projected, [..., columns, n, r].
+    carried = [part[0] for part in parts]
     cores, missed = [], []
-    for k in range(d - 1):
+    for k in range(len(parts[0]) - 1):
         rows = [core.flatten(-3, -2) for core in carried]
         seen, probed = (
             _total([a @ b[k] for a, b in zip(rows, found, strict=True)]) for found in (sketches, tests)
         )
         basis = torch.linalg.qr(seen).Q
         lost = probed - basis @ (basis.mH @ probed)
-        missed.append(torch.linalg.vector_norm(lost, dim=(-2, -1)) / sqrt(samples))
+        missed.append(torch.linalg.vector_norm(lost, dim=(-2, -1)) / sqrt(lost.shape[-1]))
         cores.append(basis.unflatten(-2, carried[0].shape[-3:-1]))
         carried = [
-            torch.einsum("...ab,...bnc->...anc", basis.mH @ a, part[k + 1])
+            ((basis.mH @ a) @ part[k + 1].flatten(-2)).unflatten(-1, part[k + 1].shape[-2:])
             for a, part in zip(rows, parts, strict=True)
         ]
     return [*cores, _total(carried)], missed
+
+
+def _sketched(
+    parts: Sequence[Chain], columns: Sequence[int], generator: torch.Generator
+) -> list[list[Tensor]]:
+    """For each term, and each bond of it, what is right of it times random columns, `[..., r, columns]`."""
+    sketch = _sketch(parts[0], columns, generator)
+    found = []
+    for part in parts:
+        products = [part[0].new_ones(1, 1)]
+        for core, random in zip(reversed(part[1:]), reversed(sketch), strict=True):
+            through = (core @ products[-1].unsqueeze(-3)).flatten(-2)
+            products.append(through @ random.flatten(1).mT)
+        found.append(products[:0:-1])
+    return found
 
 
 def _sketch(like: Chain, columns: Sequence[int], generator: torch.Generator) -> list[Tensor]:
@@ -147,16 +157,6 @@ def _sketch(like: Chain, columns: Sequence[int], generator: torch.Generator) -> 
         / sqrt(right)
         for left, core, right in zip(columns, like[1:], ends[1:], strict=True)
     ]
-
-
-def _sketched(part: Chain, sketch: Chain) -> list[Tensor]:
-    """For each bond what is right of it times the columns, `[..., r, columns]`."""
-    matrix = part[0].new_ones(1, 1)
-    found = []
-    for core, random in zip(reversed(part[1:]), reversed(sketch), strict=True):
-        matrix = torch.einsum("...and,bnd->...ab", torch.einsum("...anc,...cd->...and", core, matrix), random)
-        found.append(matrix)
-    return found[::-1]
 
 
 def _check(terms: Sequence[TensorTrain], tolerance: float | None, rank: int | None) -> None:
