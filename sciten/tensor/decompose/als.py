@@ -6,6 +6,9 @@ change besides the squared error (Li, Kindermann and Navasca, Linear Algebra App
 never grows and a rank that is too high is no singular problem. Nonnegative factors are found column by column
 (Cichocki and Phan, IEICE Trans. Fundamentals E92-A, 708 (2009), "HALS").
 
+After all factors the step is lengthened, if that makes the error smaller still, and more each time that it does
+(Harshman 1970 and Bro 1998 with lengths of their own): where columns are nearly parallel, plain steps go on and on.
+
 Of the tensor only products with columns are needed, so that any format goes in as it is. tensorly's CP takes full
 tensors alone.
 """
@@ -27,6 +30,9 @@ from sciten.tensor.linalg import leading_space
 #: The iteration rests where so many steps leave the error at more than this part of what it was.
 _PATIENCE, _RESTING = 20, 0.999
 
+#: How the lengthening of steps grows and falls, and the least and the largest.
+_LONGER, _SHORTER, _LENGTHS = 1.5, 0.5, (1.05, 1e4)
+
 #: Weight of the squared change of a factor in a step: this power of the precision.
 _NEARNESS = 0.75
 
@@ -40,7 +46,7 @@ class CPResult:
         error: ‖x - cp‖ / ‖x‖, computed from the difference (of a tensor in a format through its orthogonalisation, so
             that small errors are as exact as large ones); for the zero tensor zero.
         converged: whether the error is within the tolerance.
-        iterations: how often all factors were improved.
+        iterations: how often all factors were improved, in the attempt that this is.
         message: why it stopped, and what to try where it did not converge.
     """
 
@@ -97,6 +103,7 @@ def cp_als(
     nonnegative: bool = False,
     tolerance: float = 1e-8,
     max_iterations: int = 1000,
+    attempts: int = 3,
     start: Start | None = None,
     generator: torch.Generator,
 ) -> CPResult:
@@ -104,8 +111,9 @@ def cp_als(
 
     The problem is not convex: another start or generator may find a better sum, and there is not always a best one.
     Factors that grow without bound while they cancel, and long stretches of slow progress, are what failure looks like;
-    the error says how far it came. An iteration costs d products with `rank` columns, each linear in the numbers of a
-    full tensor, or in the numbers of a format times its number of modes.
+    the error says how far it came. An iteration costs d products with `rank` columns, each linear in the numbers of the
+    tensor, full or in its format, and two errors: of a format that is the orthogonalisation of a difference of ranks
+    r + `rank`.
 
     Args:
         x: `[n_1, ..., n_d]`, a full tensor or a vector in any format, without a batch; no gradient is recorded.
@@ -113,6 +121,7 @@ def cp_als(
         nonnegative: whether factors and weights are to have no negative entries; for real tensors.
         tolerance: relative error at which it stops.
         max_iterations: after which it stops in any case.
+        attempts: how many starts are tried at most, until one converges; the best sum is kept.
         start: factors to begin with, by default `SingularStart()`.
         generator: of random numbers, on the device of the tensor.
 
@@ -121,11 +130,16 @@ def cp_als(
             range.
     """
     x = _checked(x, rank, tolerance, max_iterations, nonnegative)
+    if attempts < 1:
+        raise ConfigError(f"cp_als: expected at least one attempt, got {attempts}")
+    found: list[CPResult] = []
     with torch.no_grad():
-        factors = list((start or SingularStart()).factors(x, rank, generator))
-        if nonnegative:
-            factors = [factor.abs() for factor in factors]
-        return _iterated(x, factors, nonnegative, tolerance, max_iterations)
+        while len(found) < attempts and not (found and found[-1].converged):
+            factors = list((start or SingularStart()).factors(x, rank, generator))
+            if nonnegative:
+                factors = [factor.abs() for factor in factors]
+            found.append(_iterated(x, factors, nonnegative, tolerance, max_iterations))
+    return min(found, key=lambda result: result.error)
 
 
 def _iterated(
@@ -134,24 +148,43 @@ def _iterated(
     reference = x if isinstance(x, Tensor | TreeTensor) else convert.to_tensor_train(x)
     norm = float(reference.norm())
     if norm == 0:
-        return CPResult(
-            CP(factors[0].new_zeros(factors[0].shape[1]), tuple(factors)), 0.0, True, 0, "x is zero"
-        )
-    weights, factors[-1] = _unit(factors[-1])
-    factors[:-1] = [_unit(factor)[1] for factor in factors[:-1]]
-    step = _nonnegative_step if nonnegative else _step
+        zero = CP(factors[0].new_zeros(factors[0].shape[1]), tuple(factors))
+        return CPResult(zero, 0.0, True, 0, "the tensor is zero")
     errors: list[float] = []
+    length = 2.0
     while True:
-        for mode in range(len(factors)):
-            product = product_but_one(x, [factor.conj() for factor in factors], mode)
-            gram = _gram([factor for k, factor in enumerate(factors) if k != mode], product)
-            weights, factors[mode] = _unit(step(gram, product, factors[mode] * weights))
-        order = weights.argsort(descending=True)
-        cp = CP(weights[order].to(factors[0].dtype), tuple(factor[:, order] for factor in factors))
-        errors.append(_distance(reference, cp) / norm)
+        before, factors = factors, _improved(x, factors, nonnegative)
+        further = [b + length * (a - b) for a, b in zip(factors, before, strict=True)]
+        if nonnegative:
+            further = [factor.clamp(min=0) for factor in further]
+        error, error_further = (_distance(reference, _sum_of(found)) / norm for found in (factors, further))
+        if error_further < error:
+            error, factors, length = error_further, further, min(_LENGTHS[1], _LONGER * length)
+        else:
+            length = max(_LENGTHS[0], 1 + _SHORTER * (length - 1))
+        errors.append(error)
         message = _reason(errors, tolerance, max_iterations)
         if message:
-            return CPResult(cp, errors[-1], errors[-1] <= tolerance, len(errors), message)
+            return CPResult(_sum_of(factors), error, error <= tolerance, len(errors), message)
+
+
+def _improved(x: Tensor | Format, factors: Sequence[Tensor], nonnegative: bool) -> list[Tensor]:
+    """Factor after factor the best one for the others; columns of equal norms in all of them."""
+    step = _nonnegative_step if nonnegative else _step
+    weights, units = _units(factors)
+    for mode in range(len(units)):
+        product = product_but_one(x, [factor.conj() for factor in units], mode)
+        gram = _gram([factor for k, factor in enumerate(units) if k != mode], product)
+        weights, units[mode] = _unit(step(gram, product, units[mode] * weights))
+    share = weights ** (1 / len(units))
+    return [factor * share for factor in units]
+
+
+def _sum_of(factors: Sequence[Tensor]) -> CP:
+    """The sum of the outer products of columns, with descending weights."""
+    weights, units = _units(factors)
+    order = weights.argsort(descending=True)
+    return CP(weights[order].to(units[0].dtype), tuple(factor[:, order] for factor in units))
 
 
 def _step(gram: Tensor, product: Tensor, before: Tensor) -> Tensor:
@@ -182,6 +215,12 @@ def _gram(others: Sequence[Tensor], product: Tensor) -> Tensor:
     return gram
 
 
+def _units(factors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Norms of outer products of columns, and factors with columns of unit norm."""
+    norms, units = zip(*(_unit(factor) for factor in factors), strict=True)
+    return torch.stack(norms).prod(0), list(units)
+
+
 def _unit(factor: Tensor) -> tuple[Tensor, Tensor]:
     """Norms of columns, and columns of unit norm; columns of zeros stay."""
     norms = torch.linalg.vector_norm(factor, dim=0)
@@ -201,7 +240,7 @@ def _reason(errors: Sequence[float], tolerance: float, max_iterations: int) -> s
     error = errors[-1]
     if error <= tolerance:
         return f"the relative error {error:.2e} is within {tolerance:.2e}"
-    advice = "a higher rank, another start or another generator may do better"
+    advice = "a higher rank, another start or more attempts may do better"
     if len(errors) > _PATIENCE and error > _RESTING * errors[-1 - _PATIENCE]:
         return f"the relative error rests at {error:.2e}, above {tolerance:.2e}; {advice}"
     if len(errors) >= max_iterations:

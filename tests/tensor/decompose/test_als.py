@@ -60,8 +60,10 @@ def test_the_error_never_grows() -> None:
     x = torch.randn(5, 6, 4, generator=seeded(), dtype=torch.float64)
     for nonnegative in (False, True):
         errors = [
-            cp_als(x.abs(), 3, max_iterations=n, generator=seeded(), nonnegative=nonnegative).error
-            for n in range(1, 30)
+            cp_als(
+                x.abs(), 3, max_iterations=n, attempts=1, generator=seeded(), nonnegative=nonnegative
+            ).error
+            for n in range(1, 15)
         ]
         assert all(b <= a * (1 + 1e-12) for a, b in pairwise(errors))
 
@@ -134,6 +136,25 @@ def test_nonnegative_factors(form: str) -> None:
     assert all(bool((core >= 0).all()) and bool(torch.isfinite(core).all()) for core in worst.cp.cores)
 
 
+def test_more_attempts_find_what_one_does_not() -> None:
+    x = CP.random((10,) * 5, 5, generator=seeded(2)).full()
+    options: dict[str, Any] = {"start": RandomStart(), "tolerance": 1e-8}
+    once = cp_als(x, 5, attempts=1, generator=seeded(11), **options)
+    often = cp_als(x, 5, attempts=9, generator=seeded(11), **options)
+    assert not once.converged and once.error > 0.01 and often.converged
+    # Without one that converges, the best of all.
+    two = [cp_als(x, 2, attempts=n, generator=seeded(), **options).error for n in (1, 2, 3)]
+    assert two[0] >= two[1] >= two[2] > 0.1
+
+
+def test_columns_that_are_nearly_parallel() -> None:
+    """Plain steps need thousands of iterations here."""
+    x = CP.random((8, 8, 8), 3, generator=seeded(3))
+    x = CP(x.weights, tuple(factor[:, :1] + 0.4 * factor for factor in x.factors))
+    found = cp_als(x.full(), 3, tolerance=1e-8, max_iterations=1000, attempts=1, generator=seeded())
+    assert found.converged and true_error(found, x.full()) <= 2e-8
+
+
 def test_weights_descend_and_columns_have_unit_norm() -> None:
     found = cp_als(known(rank=4).full(), 4, generator=seeded()).cp
     assert bool((found.weights.diff() <= 0).all())
@@ -166,6 +187,7 @@ X = TensorTrain.random((2, 3), 2, generator=seeded())
     ("wrong", "message"),
     [
         (lambda: cp_als(X, 0, generator=seeded()), "a rank and a number of iterations of at least 1.* got 0"),
+        (lambda: cp_als(X, 1, attempts=0, generator=seeded()), "at least one attempt, got 0"),
         (lambda: cp_als(X, 1, tolerance=2.0, generator=seeded()), "a tolerance from 0 to 1"),
         (lambda: cp_als(X * float("nan"), 1, generator=seeded()), "expected finite entries"),
         (lambda: cp_als(TensorTrain.identity((2, 2)), 1, generator=seeded()), "a vector without a batch"),
