@@ -25,8 +25,9 @@ from sciten.tensor.formats.tensor_train import TensorTrain
 #: Columns beyond the rank that is sought.
 _OVERSAMPLING = 10
 
-#: The error of the projections may be half the tolerance; it is estimated to be at most a fifth of that.
-_PROJECTED, _ESTIMATED, _ROUNDED = 0.5, 0.1, 0.85
+#: Parts of the tolerance: what the error of the projections may be estimated at, so that five times as much leaves room
+#: for the other, that of rounding what was projected; they are at right angles.
+_ESTIMATED, _ROUNDED = 0.1, 0.85
 
 
 def round_sum(
@@ -67,19 +68,21 @@ def round_sum(
     first = terms[0]
     parts = [term._chain() for term in terms]
     with torch.no_grad():
-        limits = _largest_ranks(parts)
+        limits = _most_columns(parts)
         if rank is not None:
             limits = [min(limit, rank + _OVERSAMPLING) for limit in limits]
         swept = _swept_within(parts, tolerance or 0.0, limits, generator)
         return first._like(chains.rounded(swept, _ROUNDED * (tolerance or 0.0), [rank] * len(limits)))
 
 
-def _largest_ranks(parts: Sequence[Chain]) -> list[int]:
-    """For each bond the rank that the sum can have at most: of as many columns no error is left."""
+def _most_columns(parts: Sequence[Chain]) -> list[int]:
+    """For each bond so many that no error is left: those of all rows, or more than the rank that the sum can have."""
     lengths = [core.shape[-2] for core in parts[0]]
+    ranks = [sum(part[k].shape[-1] for part in parts) for k in range(len(lengths) - 1)]
+    # Of just as many columns as that rank some may nearly depend on each other.
     return [
-        min(sum(part[k - 1].shape[-1] for part in parts), prod(lengths[:k]), prod(lengths[k:]))
-        for k in range(1, len(lengths))
+        min(prod(lengths[:k]), min(rank, prod(lengths[k:])) + _OVERSAMPLING)
+        for k, rank in enumerate(ranks, 1)
     ]
 
 

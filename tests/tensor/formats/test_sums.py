@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -30,7 +30,7 @@ def dense(terms: list[TensorTrain]) -> Tensor:
     return reduce(torch.add, [term.full() for term in terms])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.integers(1, 4), min_size=1, max_size=5).map(tuple),
     st.sampled_from([torch.float64, torch.complex128]),
@@ -38,6 +38,7 @@ def dense(terms: list[TensorTrain]) -> Tensor:
     st.sampled_from([0.0, 1e-12, 1e-8, 1e-2, 0.3, 0.9]),
     st.integers(0, 100),
 )
+@example((4, 2, 2, 1, 4), torch.float64, (2, 3), 1e-12, 82)  # a bond with as many columns as its rank
 def test_the_error_is_kept(
     shape: tuple[int, ...], dtype: torch.dtype, batch: tuple[int, ...], tolerance: float, seed: int
 ) -> None:
@@ -55,6 +56,17 @@ def test_ranks_are_about_those_of_singular_values(tolerance: float) -> None:
     found = round_sum(terms, tolerance, generator=seeded())
     assert float((found.full() - dense(terms)).norm()) <= tolerance * float(dense(terms).norm())
     assert max(found.ranks) <= max(best.ranks) + 1 < 40
+
+
+@pytest.mark.parametrize("ratio", [0.05, 0.5, 0.7])
+def test_columns_are_added_until_the_error_is_kept(ratio: float) -> None:
+    """Singular values fall slowly or fast, and tolerances lie between those that fit a number of columns."""
+    terms = graded((5,) * 5, 40, ratio)
+    expected = dense(terms)
+    for exponent in range(1, 25):
+        tolerance = 10 ** (-0.4 * exponent)
+        found = round_sum(terms, tolerance, generator=seeded(exponent))
+        assert float((found.full() - expected).norm()) <= tolerance * float(expected.norm())
 
 
 def test_a_sum_of_equal_terms_has_their_rank() -> None:
