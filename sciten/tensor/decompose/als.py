@@ -147,9 +147,15 @@ def _iterated(
 ) -> CPResult:
     reference = x if isinstance(x, Tensor | TreeTensor) else convert.to_tensor_train(x)
     norm = float(reference.norm())
+    if norm == 0 and isinstance(x, Tensor) and bool(x.any()):
+        raise ConfigError(f"cp_als: expected entries whose squares {x.dtype} can hold; scale the tensor")
     if norm == 0:
         zero = CP(factors[0].new_zeros(factors[0].shape[1]), tuple(factors))
         return CPResult(zero, 0.0, True, 0, "the tensor is zero")
+    # The tensor and each outer product begin with norm one: a step keeps what the tensor does not determine, and that
+    # is to be no larger than the tensor.
+    x, reference = x * (1 / norm), reference * (1 / norm)
+    factors = _units(factors)[1]
     errors: list[float] = []
     length = 2.0
     while True:
@@ -157,7 +163,7 @@ def _iterated(
         further = [b + length * (a - b) for a, b in zip(factors, before, strict=True)]
         if nonnegative:
             further = [factor.clamp(min=0) for factor in further]
-        error, error_further = (_distance(reference, _sum_of(found)) / norm for found in (factors, further))
+        error, error_further = (_distance(reference, _sum_of(found)) for found in (factors, further))
         if error_further < error:
             error, factors, length = error_further, further, min(_LENGTHS[1], _LONGER * length)
         else:
@@ -165,7 +171,7 @@ def _iterated(
         errors.append(error)
         message = _reason(errors, tolerance, max_iterations)
         if message:
-            return CPResult(_sum_of(factors), error, error <= tolerance, len(errors), message)
+            return CPResult(_sum_of(factors) * norm, error, error <= tolerance, len(errors), message)
 
 
 def _improved(x: Tensor | Format, factors: Sequence[Tensor], nonnegative: bool) -> list[Tensor]:

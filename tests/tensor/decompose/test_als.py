@@ -121,6 +121,14 @@ def test_a_tensor_without_a_best_approximation_says_so() -> None:
     assert cp_als(x, 3, tolerance=1e-6, max_iterations=3000, generator=seeded()).converged
 
 
+@pytest.mark.parametrize("form", list(FORMS))
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_scales_do_not_matter(form: str, scale: float) -> None:
+    x = known(rank=2) * scale
+    found = cp_als(FORMS[form](x), 5, tolerance=1e-6, generator=seeded())
+    assert found.converged and true_error(found, x.full()) <= 2e-6
+
+
 @pytest.mark.parametrize("form", ["full", "TensorTrain", "Tucker"])
 def test_nonnegative_factors(form: str) -> None:
     x = known()
@@ -199,6 +207,7 @@ X = TensorTrain.random((2, 3), 2, generator=seeded())
             lambda: cp_als(torch.ones(2, 2).long(), 1, generator=seeded()),
             "a real or complex tensor with entries",
         ),
+        (lambda: cp_als(torch.ones(2, 2) * 1e-30, 1, generator=seeded()), "squares torch.float32 can hold"),
         (lambda: cp_als(torch.ones(()), 1, generator=seeded()), "with entries"),
         (
             lambda: cp_als(X.to(dtype=torch.complex128), 1, nonnegative=True, generator=seeded()),
