@@ -1,4 +1,4 @@
-"""Files and batches: structures in HDF5, read lazily, and the graphs that models take."""
+"""Files and batches: structures in HDF5, read lazily, the graphs that models take, and low-rank tensors."""
 
 from sciten.datasets.batch import AtomsBatch
 from sciten.datasets.census import Census, Statistics
