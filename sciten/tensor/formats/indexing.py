@@ -60,6 +60,8 @@ def _read(one: Any, n: int) -> Key:
     if isinstance(one, int | np.integer) and not isinstance(one, bool):
         return int(one)
     places = torch.as_tensor(one)
+    if places.shape == (0,):  # no index is of no dtype
+        return places.long()
     if places.dtype == torch.bool or places.is_floating_point() or places.is_complex() or places.ndim > 1:
         raise TypeError
     return places.long() if places.ndim else int(places)

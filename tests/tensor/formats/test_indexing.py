@@ -85,6 +85,8 @@ def test_modes_that_are_not_named_are_whole(make: Callable[..., Format]) -> None
     torch.testing.assert_close(full(x[...]), dense)
     torch.testing.assert_close(full(x[::-1, ..., torch.tensor(2)]), dense.flip(0)[..., 2])
     torch.testing.assert_close(full(x[[-1, 0]]), dense[[-1, 0]])
+    for nothing in (slice(0), []):
+        torch.testing.assert_close(full(x[nothing, 1]), dense[nothing][:, 1])
 
 
 def test_trees_lose_the_nodes_that_keep_one_child() -> None:
