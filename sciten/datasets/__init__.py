@@ -1,4 +1,4 @@
-"""Files and batches: structures in HDF5, read lazily, and the graphs that models take."""
+"""Files and batches: structures in HDF5, read lazily, the graphs that models take, and low-rank tensors."""
 
 from sciten.datasets.batch import AtomsBatch
 from sciten.datasets.census import Census, Statistics
@@ -6,6 +6,7 @@ from sciten.datasets.dataset import AtomsDataset
 from sciten.datasets.graphs import batch_from_ase, batch_from_structures, collate, neighbor_list
 from sciten.datasets.importing import import_structures
 from sciten.datasets.structure import LabelKeys, Structure
+from sciten.datasets.tensors import read_tensor, tensor_attributes, tensor_names, write_tensor
 from sciten.datasets.writer import AtomsWriter, Source, write_structures
 
 __all__ = [
@@ -22,5 +23,9 @@ __all__ = [
     "collate",
     "import_structures",
     "neighbor_list",
+    "read_tensor",
+    "tensor_attributes",
+    "tensor_names",
     "write_structures",
+    "write_tensor",
 ]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,6 +47,21 @@ class Format(ABC):
     @abstractmethod
     def inner(self, other: Self) -> Tensor:
         """Sum over all entries of conj(self) * other, one for each element of the batch."""
+
+    @abstractmethod
+    def norm(self) -> Tensor:
+        """The Frobenius norm, one for each element of the batch."""
+
+    @abstractmethod
+    def kron(self, other: Self) -> Self:
+        """The product of each entry with each entry: the modes of `other` follow those of this tensor."""
+
+    @abstractmethod
+    def __getitem__(self, key: Any) -> "Self | Tensor":
+        """A part: for each mode an integer, which removes it, a slice or a list of indices; "..." for all others.
+
+        With integers alone the entry itself, `[*batch]`. Raises `ConfigError` where the key does not fit the shape.
+        """
 
     @abstractmethod
     def full(self) -> Tensor:
@@ -108,6 +124,14 @@ class Format(ABC):
             )
         self._require_kind(what, other)
 
+    def _require_factor(self, what: str, other: object) -> None:
+        if not isinstance(other, Format) or (type(other), other.operator) != (type(self), self.operator):
+            kind = "operator" if self.operator else "vector"
+            raise ConfigError(
+                f"{type(self).__name__}: {what} expects another {kind} in this format, got {other!r:.120}"
+            )
+        self._require_kind(what, other)
+
     def _require_kind(self, what: str, other: "Format") -> None:
         mine, theirs = ((t.dtype, t.device, t.batch_shape) for t in (self, other))
         if mine != theirs:
@@ -164,3 +188,14 @@ def require_cores(name: str, cores: Sequence[Any], axes: Sequence[int], wanted: 
                 f"{name}: expected cores of one dtype on one device, got {cores[0].dtype} on {cores[0].device} and "
                 f"{core.dtype} on {core.device}"
             )
+
+
+def as_array(core: Tensor) -> np.ndarray:
+    """A core as a plain array, which has no lazy conjugates; raises `ConfigError` where NumPy has no such dtype."""
+    try:
+        array: np.ndarray = core.detach().resolve_conj().resolve_neg().cpu().numpy()
+    except TypeError as error:
+        raise ConfigError(
+            f"expected a dtype that NumPy knows, got {core.dtype}; convert it by `to`"
+        ) from error
+    return array

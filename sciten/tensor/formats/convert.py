@@ -1,7 +1,8 @@
 """Exact conversions among the formats, where they exist.
 
 Sums of outer products are in every format; Tucker cores can be split further; a tensor train is the tree of a
-caterpillar, and the other way round. To `CP` there is no exact way.
+caterpillar, and the other way round. To `CP` there is no exact way; `decompose.cp_als` finds one that is
+near, and says how near.
 """
 
 from functools import singledispatch

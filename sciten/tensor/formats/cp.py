@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from sciten.errors import ConfigError
-from sciten.tensor.formats.base import Format, require_cores
+from sciten.tensor.formats import indexing
+from sciten.tensor.formats.base import Format, as_array, require_cores
 
 #: Numbers that are made at a time where a tensor is evaluated at many indices.
 _GATHERED = 2**22
@@ -110,9 +111,9 @@ class CP(Format):
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Its parts as plain arrays: `weights`, `n_factors` and `factor_0`, `factor_1`, ..."""
-        factors = {f"factor_{k}": factor.detach().cpu().numpy() for k, factor in enumerate(self.factors)}
+        factors = {f"factor_{k}": as_array(factor) for k, factor in enumerate(self.factors)}
         return {
-            "weights": self.weights.detach().cpu().numpy(),
+            "weights": as_array(self.weights),
             "n_factors": np.array(len(self.factors)),
             **factors,
         }
@@ -142,6 +143,14 @@ class CP(Format):
     def conj(self) -> "CP":
         """The complex conjugate."""
         return CP(self.weights.conj(), tuple(factor.conj() for factor in self.factors))
+
+    def kron(self, other: "CP") -> "CP":
+        """The product of each entry with each entry: the modes of `other` follow those of this one."""
+        self._require_factor("kron", other)
+        mine = (factor.repeat_interleave(other.ranks[0], -1) for factor in self.factors)
+        theirs = (torch.cat([factor] * self.ranks[0], -1) for factor in other.factors)
+        weights = (self.weights[..., :, None] * other.weights[..., None, :]).flatten(-2)
+        return CP(weights, (*mine, *theirs))
 
     def inner(self, other: "CP") -> Tensor:
         """Sum over all entries of conj(self) * other, one for each element of the batch."""
@@ -177,6 +186,18 @@ class CP(Format):
         for factor in self.factors[:-1]:
             rows = (rows.unsqueeze(-2) * factor.unsqueeze(-3)).flatten(-3, -2)
         return (rows @ self.factors[-1].mT).reshape(*self.batch_shape, *self.shape)
+
+    def __getitem__(self, key: Any) -> "CP | Tensor":
+        """A part, as of every format; see `Format`."""
+        weights, factors = self.weights, []
+        keys = indexing.parsed("CP", self.shape, key)
+        for factor, one in zip(self.factors, keys, strict=True):
+            part = factor[..., one, :]
+            if isinstance(one, int):
+                weights = weights * part
+            else:
+                factors.append(part)
+        return CP(weights, tuple(factors)) if factors else weights.sum(-1)
 
     def at(self, indices: Tensor) -> Tensor:
         """Entries at `indices`, `[n_places, d]` of int64: `[*batch, n_places]`; raises `ConfigError` where they lie

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from sciten.errors import ConfigError
-from sciten.tensor.formats import chains
-from sciten.tensor.formats.base import Format, require_cores
+from sciten.tensor.formats import chains, indexing
+from sciten.tensor.formats.base import Format, as_array, require_cores
 
 #: Entries that are gathered at a time where a train is evaluated at many indices.
 _GATHERED = 2**22
@@ -143,7 +143,7 @@ class TensorTrain(Format):
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Its parts as plain arrays: `operator`, `n_cores` and `core_0`, `core_1`, ..."""
-        cores = {f"core_{k}": core.detach().cpu().numpy() for k, core in enumerate(self.cores)}
+        cores = {f"core_{k}": as_array(core) for k, core in enumerate(self.cores)}
         return {"operator": np.array(self.operator), "n_cores": np.array(len(self.cores)), **cores}
 
     def to(
@@ -217,8 +217,8 @@ class TensorTrain(Format):
         return chains.norm(self._chain())
 
     def kron(self, other: "TensorTrain") -> "TensorTrain":
-        """The product of each entry with each entry: the modes of `other` follow those of this train."""
-        self._require_kind("kron", other)
+        """The product of each entry with each entry: the modes of `other` follow those of this one."""
+        self._require_factor("kron", other)
         return TensorTrain((*self.cores, *other.cores), self.operator)
 
     def sum(self) -> Tensor:
@@ -270,15 +270,13 @@ class TensorTrain(Format):
             rows = torch.einsum("...pa,...apb->...pb", rows, chosen)
         return rows[..., 0]
 
-    def __getitem__(self, key: "int | slice | Tensor | tuple[Any, ...]") -> "TensorTrain | Tensor":
-        """A part: for each mode an integer, which removes it, a slice or a list of indices; "..." for all others.
-
-        With integers alone the entry itself, `[*batch]`.
-        """
+    def __getitem__(self, key: Any) -> "TensorTrain | Tensor":
+        """A part, as of every format; see `Format`."""
         self._require_vector("[]")
+        keys = indexing.parsed("TensorTrain", self.shape, key)
         cores: list[Tensor] = []
         pending: Tensor | None = None  # a matrix, of modes that were removed, to be multiplied from the left
-        for core, one in zip(self.cores, self._keys(key), strict=True):
+        for core, one in zip(self.cores, keys, strict=True):
             if isinstance(one, int):
                 matrix = core[..., one, :]
                 pending = matrix if pending is None else pending @ matrix
@@ -294,23 +292,6 @@ class TensorTrain(Format):
         if pending is not None:
             cores[-1] = torch.einsum("...anb,...bc->...anc", cores[-1], pending)
         return TensorTrain(tuple(cores))
-
-    def _keys(self, key: Any) -> list[Any]:
-        given = list(key) if isinstance(key, tuple) else [key]
-        dots = [k for k, one in enumerate(given) if one is Ellipsis]
-        missing = len(self.cores) - len(given) + len(dots)
-        if len(dots) > 1 or missing < 0:
-            raise ConfigError(
-                f"TensorTrain: expected at most {len(self.cores)} indices and one '...', got {key!r}"
-            )
-        place = dots[0] if dots else len(given)
-        keys = [*given[:place], *[slice(None)] * missing, *given[place + 1 :]]
-        for mode, (one, n) in enumerate(zip(keys, self.shape, strict=True)):
-            if isinstance(one, int) and not -n <= one < n:
-                raise ConfigError(
-                    f"TensorTrain: expected an index of mode {mode} from {-n} to {n - 1}, got {one}"
-                )
-        return keys
 
     # Smaller ranks.
 

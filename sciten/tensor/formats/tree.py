@@ -58,6 +58,11 @@ class Tree:
         """All modes at the root: the tree of a Tucker decomposition."""
         return cls(tuple(range(n_modes)))
 
+    def beside(self, other: "Tree") -> "Tree":
+        """This tree and another under a new root; the modes of the other follow those of this one."""
+        mine, theirs = (tree.nested if tree.n_modes > 1 else tree.nested[0] for tree in (self, other))
+        return Tree((mine, _shifted(theirs, self.n_modes)))
+
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
         """Children before parents, from left to right; the root is last."""
@@ -90,6 +95,10 @@ def _halves(start: int, end: int) -> Nested:
         return start
     middle = (start + end + 1) // 2
     return _halves(start, middle), _halves(middle, end)
+
+
+def _shifted(nested: Nested, by: int) -> Nested:
+    return nested + by if isinstance(nested, int) else tuple(_shifted(part, by) for part in nested)
 
 
 def _leaves(nested: object) -> list[int]:

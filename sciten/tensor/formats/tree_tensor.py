@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from sciten.errors import ConfigError
-from sciten.tensor.formats import branches
-from sciten.tensor.formats.base import Format, require_cores
+from sciten.tensor.formats import branches, indexing
+from sciten.tensor.formats.base import Format, as_array, require_cores
 from sciten.tensor.formats.tree import Tree
 
 
@@ -124,7 +124,7 @@ class TreeTensor(Format):
         """Its parts as plain arrays: `tree` (for each node its parent, -1 for the root, and its mode, -1 for none),
         `operator`, and `core_0`, `core_1`, ..."""
         rows = [[-1 if end is None else end for end in (node.parent, node.mode)] for node in self.tree.nodes]
-        cores = {f"core_{k}": core.detach().cpu().numpy() for k, core in enumerate(self.cores)}
+        cores = {f"core_{k}": as_array(core) for k, core in enumerate(self.cores)}
         return {"tree": np.array(rows), "operator": np.array(self.operator), **cores}
 
     def to(
@@ -182,6 +182,21 @@ class TreeTensor(Format):
         """The adjoint operator."""
         return self.mT.conj()
 
+    def kron(self, other: "TreeTensor") -> "TreeTensor":
+        """The product of each entry with each entry: the modes of `other` follow those of this one."""
+        self._require_factor("kron", other)
+        root = self.cores[-1].new_ones(*self.batch_shape, 1, 1, 1)
+        return TreeTensor(
+            self.tree.beside(other.tree), (*self._hanging(), *other._hanging(), root), self.operator
+        )
+
+    def _hanging(self) -> list[Tensor]:
+        """The cores below another root, where a single mode is a leaf alone."""
+        if self.tree.n_modes > 1:
+            return list(self.cores)
+        leaf, root = self.cores
+        return [(leaf.flatten(self._n_batch, -2) @ root).reshape(*leaf.shape[:-1], 1)]
+
     def inner(self, other: "TreeTensor") -> Tensor:
         """Sum over all entries of conj(self) * other, one for each element of the batch."""
         self._require_alike("inner", other)
@@ -215,6 +230,14 @@ class TreeTensor(Format):
         self._require_vector("at")
         self._require_indices(indices)
         return branches.entries(self.tree, self.cores, indices, self._n_batch)
+
+    def __getitem__(self, key: Any) -> "TreeTensor | Tensor":
+        """As of every format. A node that keeps a single child becomes one with it, so that the tree may be smaller;
+        the modes that stay keep their order."""
+        self._require_vector("[]")
+        keys = indexing.parsed("TreeTensor", self.shape, key)
+        found = indexing.tree_part(self.tree, self.cores, keys, self._n_batch)
+        return found if isinstance(found, Tensor) else TreeTensor(*found)
 
     # Smaller ranks.
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from sciten.errors import ConfigError
-from sciten.tensor.formats import branches
-from sciten.tensor.formats.base import Format, require_cores
+from sciten.tensor.formats import branches, indexing
+from sciten.tensor.formats.base import Format, as_array, require_cores
 from sciten.tensor.formats.tree import Tree
 
 
@@ -119,8 +119,8 @@ class Tucker(Format):
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Its parts as plain arrays: `core`, `n_factors` and `factor_0`, `factor_1`, ..."""
-        factors = {f"factor_{k}": factor.detach().cpu().numpy() for k, factor in enumerate(self.factors)}
-        return {"core": self.core.detach().cpu().numpy(), "n_factors": np.array(len(self.factors)), **factors}
+        factors = {f"factor_{k}": as_array(factor) for k, factor in enumerate(self.factors)}
+        return {"core": as_array(self.core), "n_factors": np.array(len(self.factors)), **factors}
 
     def to(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> "Tucker":
         """The same tensor in another dtype or on another device."""
@@ -146,6 +146,15 @@ class Tucker(Format):
         """The complex conjugate."""
         return Tucker(self.core.conj(), tuple(factor.conj() for factor in self.factors))
 
+    def kron(self, other: "Tucker") -> "Tucker":
+        """The product of each entry with each entry: the modes of `other` follow those of this one."""
+        self._require_factor("kron", other)
+        rows, columns = (core.reshape(*self.batch_shape, -1) for core in (self.core, other.core))
+        core = (rows[..., :, None] * columns[..., None, :]).reshape(
+            *self.batch_shape, *self.ranks, *other.ranks
+        )
+        return Tucker(core, (*self.factors, *other.factors))
+
     def inner(self, other: "Tucker") -> Tensor:
         """Sum over all entries of conj(self) * other, one for each element of the batch."""
         self._require_alike("inner", other)
@@ -160,6 +169,20 @@ class Tucker(Format):
     def full(self) -> Tensor:
         """The full tensor, `[*batch, *shape]`."""
         return branches.absorb(self.core, self.factors, self._n_batch)
+
+    def __getitem__(self, key: Any) -> "Tucker | Tensor":
+        """A part, as of every format; see `Format`."""
+        rows: list[Tensor | None] = []  # of the modes that are removed
+        factors = []
+        keys = indexing.parsed("Tucker", self.shape, key)
+        for factor, one in zip(self.factors, keys, strict=True):
+            part = factor[..., one, :]
+            rows.append(part.unsqueeze(-2) if isinstance(one, int) else None)
+            if not isinstance(one, int):
+                factors.append(part)
+        core = branches.absorb(self.core, rows, self._n_batch)
+        core = core.reshape((*self.batch_shape, *(factor.shape[-1] for factor in factors)))
+        return Tucker(core, tuple(factors)) if factors else core
 
     def at(self, indices: Tensor) -> Tensor:
         """Entries at `indices`, `[n_places, d]` of int64: `[*batch, n_places]`; raises `ConfigError` where they lie
