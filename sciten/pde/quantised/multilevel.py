@@ -1,9 +1,9 @@
 """Multilevel preconditioners on 2^L points in every direction, as trains of bits with ranks that do not grow with L.
 
 The preconditioner of Bramble, Pasciak and Xu in the symmetric form of Bachmayr and Kazeev (Found. Comput. Math. 20,
-1175 (2020)), `C = sum over l of 2^((L - l)(1 - d)) P_l P_l^T`, with the prolongations P_l from the hat functions of level l
-to all points. For A = sum over a of D_a^T K_a D_a, with differences D_a, the condition number of C A C is bounded
-independently of L.
+1175 (2020)), `C = sum over l of 2^((L - l)(1 - d)) P_l P_l^T`, with the prolongations P_l from the hat functions of
+level l to all points. For A = sum over a of D_a^T K_a D_a, with differences D_a, the condition number of C A C is
+bounded independently of L.
 
 Rounding errors are what matters at 2^30 points: A has a condition number of 2^60 there, and forming C A C of A and C
 loses everything. But the difference of a hat function is a step function, so that D_a C is written down as it is, with
@@ -37,6 +37,7 @@ from sciten.pde.quantised.automata import (
 )
 from sciten.pde.quantised.inverses import summation
 from sciten.pde.quantised.ordering import interleaved, widened
+from sciten.pde.quantised.products import rounded_product
 from sciten.pde.quantised.stencils import Condition, mirrored, require_ends
 from sciten.pde.quantised.vectors import unit
 from sciten.tensor import TensorTrain
@@ -86,9 +87,10 @@ class MultilevelPreconditioner:
         Args:
             coefficients: K_a for each of the gradients, diagonal operators on the faces; None is one.
             reaction: q, a diagonal operator on the points.
-            tolerance: of rounding, relative to the Frobenius norm; none by default. On n points the Frobenius norm is
-                up to √n times the largest eigenvalue, and the large scales are a small part of it: their relative error
-                may be √n times the tolerance.
+            tolerance: of rounding, relative to the Frobenius norm of each step. On n points that is up to √n times
+                the largest eigenvalue, and the large scales are a small part of it, where the relative error is up to
+                √n times the tolerance or the precision. Zero for none: accurate at any n, with ranks that are products
+                of those of the gradients, squared, and of the coefficients.
 
         Raises:
             ConfigError: another number of coefficients than of gradients.
@@ -102,10 +104,16 @@ class MultilevelPreconditioner:
         pairs = list(zip(self.gradients, given, strict=True))
         if reaction is not None:
             pairs.append((self.preconditioner, reaction))
-        terms = [side.mT @ (side if middle is None else middle @ side) for side, middle in pairs]
+
+        def product(left: TensorTrain, right: TensorTrain) -> TensorTrain:
+            return left @ right if tolerance == 0 else rounded_product(left, right, tolerance)
+
+        terms = [
+            product(side.mT, side if middle is None else product(middle, side)) for side, middle in pairs
+        ]
         if tolerance == 0:
             return reduce(TensorTrain.__add__, terms)
-        return reduce(lambda x, y: (x + y).round(tolerance), [term.round(tolerance) for term in terms])
+        return reduce(lambda x, y: (x + y).round(tolerance), terms)
 
 
 def integration(

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from itertools import pairwise, product
+from math import pi, sin
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from sciten.errors import ConfigError
 from sciten.pde.quantised import (
     bpx,
     constant,
+    cosine,
     integration,
     interleaved,
     mirrored,
@@ -163,18 +165,43 @@ def test_poisson_is_accurate_on_many_points(levels: int) -> None:
     assert error(found.flux(v)[0], polynomial(levels, [1.0, -1.0], h / 2, h)) < 1e-11
 
 
-def test_coefficients_vary() -> None:
+@pytest.mark.parametrize(("levels", "tolerance"), [(30, 1e-14), (50, 0.0)])
+def test_coefficients_vary(levels: int, tolerance: float) -> None:
     """-((1 + x) u')' = 2 x with the same conditions has the same solution, which again is the discrete one.
 
     Half-way between two points x - x²/2 has the difference quotient 1 - x, so that fluxes are 1 - x², and the
     differences of these 2 x.
     """
-    levels = 30
     h = 1 / (2**levels + 0.5)
     found = bpx(levels, [DN], [h])
-    operator = found.preconditioned_operator([diagonal(ramp(levels, 1 + h / 2, h))])
+    coefficient = diagonal(ramp(levels, 1 + h / 2, h))
+    operator = found.preconditioned_operator([coefficient], tolerance=tolerance)
     v = solve(operator, found.source(ramp(levels, 2 * h, 2 * h)), 12, sweeps=4)
-    assert error(found.field(v), polynomial(levels, [0.0, 1.0, -0.5], h, h)) < 1e-11
+    assert error(found.field(v), polynomial(levels, [0.0, 1.0, -0.5], h, h)) < 1e-12
+
+
+@pytest.mark.parametrize(("ends", "frequency"), [(NN, pi), (AROUND, 2 * pi)])
+def test_reaction_makes_singular_operators_regular(ends: Ends, frequency: float) -> None:
+    """-u'' + u = f, with an eigenvector of the second difference for u."""
+    levels, h = 30, 2.0**-30
+    found = bpx(levels, [ends], [h])
+    operator = found.preconditioned_operator(reaction=TensorTrain.identity([2] * levels))
+    u = cosine(levels, frequency, h / 2, h)
+    eigenvalue = (2 * sin(frequency * h / 2) / h) ** 2
+    v = solve(operator, found.source(u * (1 + eigenvalue)), 14, sweeps=4)
+    assert error(found.field(v), u) < 1e-11
+
+
+def test_two_dimensions_are_solved() -> None:
+    """An eigenvector of the five-point stencil on 256² points, next to which there is a train of rank 20."""
+    levels = 8
+    h = 1 / (2**levels + 0.5)
+    found = bpx(levels, [DN, DN], [h, h])
+    u = interleaved([sine(levels, pi / 2, h, h)] * 2)
+    eigenvalue = 2 * (2 * sin(pi * h / 4) / h) ** 2
+    operator = found.preconditioned_operator(tolerance=1e-12)
+    v = solve(operator, found.source(u * eigenvalue).round(1e-14), 20)
+    assert error(found.field(v), u) < 1e-5
 
 
 def test_dirichlet_values_at_both_ends_are_accurate_on_many_points() -> None:
