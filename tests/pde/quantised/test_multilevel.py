@@ -118,11 +118,15 @@ def test_gradients_make_the_laplacian() -> None:
         torch.testing.assert_close(made, c @ a @ c, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(("ends", "bound"), [(DN, 20.0), (ND, 20.0), (DD, 50.0)])
+@pytest.mark.parametrize(("ends", "bound"), [(DN, 20.0), (ND, 20.0), (DD, 50.0), (NN, 30.0), (AROUND, 20.0)])
 def test_condition_numbers_do_not_grow_in_one_dimension(ends: Ends, bound: float) -> None:
     """Steps from level to level shrink by 0.9 at least: the limit is below that of a geometric series."""
     made = [bpx(levels, [ends], [2.0**-levels]) for levels in range(3, 10)]
-    found = [condition_number(dense.matrix(one.preconditioned_operator())) for one in made]
+    regular = {Condition.DIRICHLET} & set(ends)
+    found = []
+    for levels, one in enumerate(made, 3):
+        reaction = None if regular else TensorTrain.identity([2] * levels)
+        found.append(condition_number(dense.matrix(one.preconditioned_operator(reaction=reaction))))
     steps = [after - before for before, after in pairwise(found)]
     assert all(0 < after < 0.9 * before for before, after in pairwise(steps))
     assert found[-1] + 9 * steps[-1] < bound
@@ -141,10 +145,11 @@ def test_ranks_do_not_grow_with_levels() -> None:
         for levels in (8, 60):
             found = bpx(levels, [ends], [1.0])
             assert (max(found.preconditioner.ranks), max(found.gradients[0].ranks)) == ranks
-    for levels in (6, 20):
-        found = bpx(levels, [DN, DN], [1.0, 1.0])
-        assert max(found.preconditioner.ranks) == 32
-        assert [max(g.ranks) for g in found.gradients] == [24, 24]
+    for ends, rank, others in ((DN, 32, [24, 24]), (DD, 41, [33, 33, 1, 1])):
+        for levels in (6, 20):
+            found = bpx(levels, [ends, ends], [1.0, 1.0])
+            assert max(found.preconditioner.ranks) == rank
+            assert [max(g.ranks) for g in found.gradients] == others
 
 
 def error(x: TensorTrain, exact: TensorTrain) -> float:
@@ -275,6 +280,7 @@ def test_the_dtype_is_that_asked_for() -> None:
         (lambda: bpx(3, [], []), "conditions and a positive mesh width for each direction, got 0"),
         (lambda: bpx(3, [DN], [1.0, 1.0]), "got 1 conditions and"),
         (lambda: bpx(3, [DN], [0.0]), r"got 1 conditions and \[0.0\]"),
+        (lambda: bpx(3, [DN], [float("nan")]), r"got 1 conditions and \[nan\]"),
         (lambda: bpx(3, [(DIRICHLET, PERIODIC)], [1.0]), "both ends periodic or neither"),
         (lambda: bpx(3, [DN], [1.0], dtype=torch.int64), "a real or complex dtype"),
         (lambda: integration(3, DD), "a Dirichlet condition at one end and a Neumann face at the other"),
