@@ -54,7 +54,8 @@ def solve(
             dimensions; or a `Tree` with its leaves in order, to which the solution is converted.
         solver: by default `ExponentialSums()` where the operator is a sum of terms that act on one axis each with
             constant coefficients, and `AMEn()` otherwise and for bits.
-        preconditioner: for iterative solvers. Elliptic problems in interleaved bits always have a multilevel one.
+        preconditioner: for iterative solvers. Elliptic problems in bits have a multilevel one, in one dimension and where
+            the bits are interleaved; its ranks are high in more than one.
         start: first guess, for iterative solvers.
 
     Returns:
@@ -68,6 +69,8 @@ def solve(
     """
     begun = time.perf_counter()
     if isinstance(format, Bits):
+        if preconditioner is not None:
+            raise ConfigError(f"solve: bits have their own preconditioner, got {preconditioner!r}")
         found = _solve_bits(problem, format, AMEn() if solver is None else solver, start)
     else:
         found = _solve_modes(problem, format, solver, preconditioner, start)
@@ -117,7 +120,7 @@ def _solve_bits(
     affine = bitwise.assemble(problem.operator, order, resolution)
     source = order.field(problem.operator.grid, problem.source, resolution)
     right_side = _without(source, affine, resolution)
-    elliptic = bitwise.elliptic(problem.operator, resolution) if order.interleave else None
+    elliptic = bitwise.elliptic(problem.operator, resolution) if order.multilevel(problem.operator.grid) else None
     if elliptic is None:
         matrix, right_side, note = regularised(affine.matrix, right_side)
         solution = solver.solve(matrix, right_side, start)

@@ -19,7 +19,7 @@ from sciten.pde.differences import differences
 from sciten.pde.fields import Source, as_field, sample_at
 from sciten.pde.grid import Axis, Grid
 from sciten.pde.operators import Coefficient, Derivative, Diffusion, Given, Operator, Product, Term
-from sciten.pde.quantised.multilevel import MultilevelPreconditioner, bpx
+from sciten.pde.quantised.multilevel import Ends, MultilevelPreconditioner, bpx, integration
 from sciten.pde.quantised.ordering import bits, interleaved, serial
 from sciten.pde.quantised.stencils import Condition, tridiagonal
 from sciten.pde.quantised.vectors import unit
@@ -37,10 +37,14 @@ class Bits:
 
     Args:
         interleave: whether the first bits of all directions come first, then the second ones, as multilevel
-            preconditioners need it; otherwise all bits of the first direction come first.
+            preconditioners need it; otherwise all bits of the first direction come first, where ranks are smaller.
     """
 
-    interleave: bool = True
+    interleave: bool = False
+
+    def multilevel(self, grid: Grid) -> bool:
+        """Whether numbers are such that multilevel preconditioners have small ranks."""
+        return self.interleave or len(grid) == 1
 
     def product(self, factors: Sequence[TensorTrain]) -> TensorTrain:
         """A product of trains of each direction."""
@@ -315,7 +319,7 @@ def elliptic(operator: Operator, tolerance: float = 1e-10) -> Elliptic | None:
         return None
     order = Bits(interleave=True)
     levels = order.levels(grid)
-    multilevel = bpx(levels, [pair for pair in ends], [axis.spacing for axis in grid.axes])  # type: ignore[misc]
+    multilevel = _multilevel(levels, ends, [axis.spacing for axis in grid.axes])  # type: ignore[arg-type]
     coefficients = []
     seen: set[int] = set()
     for axis in multilevel.axes:
@@ -334,6 +338,13 @@ def elliptic(operator: Operator, tolerance: float = 1e-10) -> Elliptic | None:
         coefficients, reaction=reaction, tolerance=0.0 if len(grid) == 1 else _ROUNDING
     )
     return Elliptic(multilevel, matrix)
+
+
+def _multilevel(levels: int, ends: list[Ends], spacings: list[float]) -> MultilevelPreconditioner:
+    """With one Neumann face in one dimension, sums up to each point are perfect, and of smaller rank than all levels."""
+    if len(ends) == 1 and set(ends[0]) == {Condition.DIRICHLET, Condition.NEUMANN}:
+        return integration(levels, ends[0], spacings[0])
+    return bpx(levels, ends, spacings)
 
 
 _KINDS = {Dirichlet: Condition.DIRICHLET, Neumann: Condition.NEUMANN, Periodic: Condition.PERIODIC}

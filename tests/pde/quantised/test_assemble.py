@@ -83,7 +83,7 @@ def test_elliptic_forms_are_those_of_the_operator(pair: tuple[Condition, Conditi
     operator = -2.0 * divergence(k, gradient(grid)) + potential(grid, k)
     form = elliptic(operator, 1e-12)
     assert form is not None
-    a = assemble(operator, Bits(), 1e-12).matrix.full().reshape(8**d, 8**d)
+    a = assemble(operator, Bits(interleave=True), 1e-12).matrix.full().reshape(8**d, 8**d)
     c = form.multilevel.preconditioner.full().reshape(8**d, 8**d)
     expected = c.T @ a @ c
     found = form.matrix.full().reshape(8**d, 8**d)
@@ -134,7 +134,7 @@ def test_bad_uses_are_refused() -> None:
         (lambda: solve(Problem(-laplacian(Grid.chebyshev([(0.0, 1.0)], 8)), 1.0), format=Bits()), "Chebyshev"),
         (lambda: solve(Problem(given_operator(grid, train), 1.0), format=Bits()), "cannot be split"),
         (lambda: solve(Problem(-laplacian(grid), 1.0), format=Bits(), solver=ExponentialSums()), "use AMEn"),
-        (lambda: Bits().field(grid, torch.ones(8, 8), 1e-10), "interleaved bits"),
+        (lambda: Bits(interleave=True).field(grid, torch.ones(8, 8), 1e-10), "interleaved bits"),
     ]:
         with pytest.raises(ConfigError, match=words):
             make()
