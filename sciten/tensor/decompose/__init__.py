@@ -1,5 +1,6 @@
 """From data to a low-rank format."""
 
+from sciten.tensor.decompose.chebyshev import ChebyshevTucker, chebyshev_tucker, chebyshev_tucker_cp
 from sciten.tensor.decompose.core_shape import (
     CoreShape,
     ExactRanks,
@@ -11,6 +12,7 @@ from sciten.tensor.decompose.cross import CrossResult, Greedy, Maxvol, apply, tt
 from sciten.tensor.decompose.svd import hosvd, tree_svd, tt_svd
 
 __all__ = [
+    "ChebyshevTucker",
     "CoreShape",
     "CrossResult",
     "ExactRanks",
@@ -18,6 +20,8 @@ __all__ = [
     "GreedyRanks",
     "Maxvol",
     "apply",
+    "chebyshev_tucker",
+    "chebyshev_tucker_cp",
     "core_shape",
     "higher_order_singular_values",
     "hosvd",
