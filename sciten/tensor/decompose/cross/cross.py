@@ -20,11 +20,10 @@ from sciten.tensor.decompose.cross.entries import (
     OutOfEvaluationsError,
     Problem,
     Steps,
-    along,
     random_places,
 )
 from sciten.tensor.decompose.cross.maxvol import Maxvol
-from sciten.tensor.decompose.cross.verify import EXHAUSTIVE, SAMPLES, climb, every_place, verify
+from sciten.tensor.decompose.cross.verify import EXHAUSTIVE, SAMPLES, climb, every_place, marked, verify
 from sciten.tensor.formats import CP, TensorTrain, TreeTensor, Tucker
 
 #: What may be neglected locally, in units of what may be wrong in the end; less where that does not suffice.
@@ -179,6 +178,7 @@ class _Search:
             if self.entries.largest == 0:
                 return self._zero()
             self.steps = self.method.begin(self.problem, places)
+            self.known = places
             reason = self._sweep(self.steps)
         except OutOfEvaluationsError:
             reason = (
@@ -189,7 +189,7 @@ class _Search:
 
     def _sweep(self, steps: Steps) -> str:
         """Until it converges, or there is a reason to stop."""
-        failing, cut, idle = self.known, _CUT * self.tolerance, 0
+        failing, cut, idle = self.known[:0], _CUT * self.tolerance, 0
         ranks: tuple[int, ...] = (0,)
         while steps.sweeps < self.method.max_sweeps:
             train = steps.improve(failing, cut * self.entries.largest)
@@ -257,9 +257,7 @@ def _start(entries: Entries, start: Tensor | None, generator: torch.Generator) -
     if prod(shape) <= SAMPLES:
         places = every_place(shape, device)
     else:
-        limits = torch.tensor(shape, device=device)
-        marked = torch.stack([torch.zeros_like(limits), limits // 2, limits - 1])
-        places = torch.cat([marked, _lines(marked, shape), random_places(shape, SAMPLES // 2, generator)])
+        places = torch.cat([marked(shape, device), random_places(shape, SAMPLES // 2, generator)])
     if given is not None:
         places = torch.cat([given, places])
     sizes = entries(places).abs()
@@ -271,16 +269,6 @@ def _start(entries: Entries, start: Tensor | None, generator: torch.Generator) -
         best, at_best = climb(lambda p: entries(p).abs(), best, shape, 1)
         best = best[at_best.argsort(descending=True)]
     return best if given is None else torch.cat([best, given])
-
-
-def _lines(places: Tensor, shape: Sequence[int]) -> Tensor:
-    """All places that differ from one of those given in a single index."""
-    found = []
-    for mode, n in enumerate(shape):
-        line = places.repeat_interleave(n, 0)
-        line[:, mode] = along(n, places)[:, 0].repeat(len(places))
-        found.append(line)
-    return torch.cat(found)
 
 
 def _given(entries: Entries, start: Tensor) -> Tensor:

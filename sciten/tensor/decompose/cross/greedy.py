@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sciten.tensor.decompose.cross.entries import Problem, along, joined
+from sciten.tensor.decompose.cross.maxvol import Maxvol, Sweeps
 from sciten.tensor.formats.tensor_train import TensorTrain
 
 #: Turns from a column to a row and back in the search of a pivot.
@@ -18,6 +19,8 @@ _TURNS = 4
 @dataclass(frozen=True)
 class Greedy:
     """Pivots are added one by one, each where a search from random places finds the largest error.
+
+    Where searches found nothing more and places fail all the same, sweeps as those of `Maxvol` take them in.
 
     With ranks r it takes of the order of r² n values for each mode, fewer than `Maxvol`, but in many small batches.
 
@@ -54,13 +57,12 @@ class _Crosses:
             self.entries.block(self._rows(mode), self.suffixes[mode + 1]).reshape(1, -1, 1)
             for mode in range(d)
         ]
-        self.others = places[1:]
+        self.polishing: Sweeps | None = None
 
     def improve(self, failing: Tensor, cut: float) -> TensorTrain:
-        """Take in places that failed, then sweep until no search finds an error above the cut."""
-        for place in torch.cat([self.others, failing]):
-            self._insert(place[None], cut)
-        self.others = failing[:0]
+        """Sweep until no search finds an error above the cut; where places fail all the same, as `Maxvol` does."""
+        if len(failing) or self.polishing is not None:
+            return self._polished(failing, cut)
         bonds = range(1, len(self.problem.shape))
         found = True
         while found and self.sweeps < self.options.max_sweeps:
@@ -68,6 +70,15 @@ class _Crosses:
             found = any(grown)
             self.sweeps += 1
         return self._train()
+
+    def _polished(self, failing: Tensor, cut: float) -> TensorTrain:
+        """Pivots before and after a bond that are no longer nested would not interpolate: sweeps choose new ones."""
+        if self.polishing is None:
+            self.polishing = Sweeps(Maxvol(), self.problem, self.suffixes)
+        train = self.polishing.improve(failing, cut)
+        self.prefixes, self.suffixes = self.polishing.prefixes, self.polishing.suffixes
+        self.sweeps += 1
+        return train
 
     def _train(self) -> TensorTrain:
         cores = [
@@ -116,21 +127,6 @@ class _Crosses:
         errors = (values - (left[i] * right[:, j].mT).sum(1)).abs()
         worst = int(errors.argmax())
         return int(i[worst]), int(j[worst])
-
-    def _insert(self, place: Tensor, cut: float) -> None:
-        """Make a place, `[1, d]`, a pivot of every bond where it is not interpolated yet."""
-        value = self.entries(place)
-        for bond in range(1, len(self.problem.shape)):
-            if len(self.pivots[bond]) >= self.problem.max_rank:
-                continue
-            prefix, suffix = place[:, :bond], place[:, bond:]
-            row = self.entries.block(prefix, self.suffixes[bond])
-            column = self.entries.block(self.prefixes[bond], suffix)
-            error = value - (_times_inverse(row, self.pivots[bond]) @ column)[0]
-            if float(error.abs()) > cut and self._is_new(bond, prefix[0], suffix[0]):
-                down = self.entries.block(self._rows(bond - 1), suffix)[:, 0]
-                across = self.entries.block(prefix, self._columns(bond))[0]
-                self._add(bond, prefix, suffix, down, across)
 
     def _is_new(self, bond: int, prefix: Tensor, suffix: Tensor) -> bool:
         """Whether neither side is that of a pivot already, which rounding errors may suggest again."""

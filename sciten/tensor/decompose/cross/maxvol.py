@@ -36,20 +36,20 @@ class Maxvol:
     enrichment: int = 8
     max_sweeps: int = 60
 
-    def begin(self, problem: Problem, places: Tensor) -> "_Sweeps":
+    def begin(self, problem: Problem, places: Tensor) -> "Sweeps":
         """Start from places `[m, d]`."""
-        return _Sweeps(self, problem, places)
+        return Sweeps(self, problem, _suffixes(places))
 
 
-class _Sweeps:
+class Sweeps:
     """Sweeps to and fro. A sweep to the left is one to the right on the tensor with its modes reversed."""
 
-    def __init__(self, options: Maxvol, problem: Problem, places: Tensor) -> None:
+    def __init__(self, options: Maxvol, problem: Problem, suffixes: list[Tensor]) -> None:
         self.options, self.problem = options, problem
         self.sweeps = 0
         self.reverse = False
-        self.ahead = _suffixes(places)  # of the modes that the next sweep comes to
-        self.prefixes, self.suffixes = _mirrored(_suffixes(places.flip(1))), self.ahead
+        self.ahead = suffixes  # of the modes that the next sweep comes to
+        self.prefixes, self.suffixes = _mirrored(suffixes), suffixes
 
     def improve(self, failing: Tensor, cut: float) -> TensorTrain:
         """One sweep."""

@@ -12,6 +12,7 @@ from sciten.tensor.formats.tensor_train import TensorTrain
 
 #: Random places. Smaller tensors are looked at as a whole.
 SAMPLES = 2048
+_MORE_SAMPLES = 2**14  # before a train is called right
 #: Tensors of at most so many entries are looked at as a whole before they are called right.
 EXHAUSTIVE = 2**16
 #: Walks to larger errors, from the worst of the samples and from where the function is largest.
@@ -44,10 +45,10 @@ def verify(
     """Compare a train with the function.
 
     At random places, half of them with many indices at the ends of their modes, as sums take their rare values there;
-    at given places; at crossings of places with large values. With `steps`, also where every pair of neighbouring modes
-    meets what the method knows before and after them, and random places. Then by walks from the worst of them, and from
-    the largest values, one index at a time, to larger errors. Of small tensors all entries; with `steps`, of
-    larger ones too.
+    at corners, at given places, at crossings of places with large values. With `steps` at more of them, and where every
+    pair of neighbouring modes meets what the method knows before and after them, and random places. Then by walks from
+    the worst of them, and from the largest values, one index at a time, to larger errors. Of small tensors all entries,
+    with `steps` of larger ones too.
 
     Args:
         entries: what is approximated.
@@ -66,9 +67,10 @@ def verify(
         places = every_place(shape, generator.device)
         found = errors(places)
     else:
-        places = torch.cat(
-            [_scattered(shape, SAMPLES, generator), known, _crossings(entries.large, generator)]
-        )
+        count = SAMPLES if steps is None else _MORE_SAMPLES
+        samples = _scattered(shape, count, generator)
+        crossings = _crossings(entries.large, generator)
+        places = torch.cat([samples, marked(shape, generator.device), known, crossings])
         found = errors(places)
         if steps is not None:
             for bond in range(1, len(shape)):
@@ -149,6 +151,18 @@ def climb(score: Score, places: Tensor, shape: Sequence[int], rounds: int) -> tu
         if not bool((best > before).any()):
             break
     return places, best
+
+
+def marked(shape: Sequence[int], device: torch.device) -> Tensor:
+    """The first, the middle and the last place, and all on lines through them, `[m, d]`."""
+    limits = torch.tensor(shape, device=device)
+    places = torch.stack([torch.zeros_like(limits), limits // 2, limits - 1])
+    found = [places]
+    for mode, n in enumerate(shape):
+        line = places.repeat_interleave(n, 0)
+        line[:, mode] = along(n, places)[:, 0].repeat(len(places))
+        found.append(line)
+    return torch.cat(found)
 
 
 def every_place(shape: Sequence[int], device: torch.device) -> Tensor:
