@@ -193,6 +193,15 @@ def test_functions_are_called_in_few_batches_and_on_int64() -> None:
     assert len(calls) < 200
 
 
+def test_a_train_that_could_not_be_verified_is_not_called_right() -> None:
+    x = TensorTrain.random([10] * 6, 4, generator=generator())
+    whole = tt_cross(x.at, x.shape)
+    found = tt_cross(x.at, x.shape, max_evaluations=whole.evaluations - 1)
+    assert whole.converged and not found.converged
+    assert "were not enough to verify this" in found.message
+    torch.testing.assert_close(found.tensor.full(), x.full())
+
+
 def test_the_same_generator_gives_the_same_train() -> None:
     a, b = (tt_cross(kink, (10,) * 6, 1e-3, generator=generator(5)).tensor for _ in range(2))
     assert all(map(torch.equal, a.cores, b.cores))

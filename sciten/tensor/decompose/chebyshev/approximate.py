@@ -22,7 +22,7 @@ from sciten.tensor.decompose.chebyshev.polynomials import (
     to_coefficients,
 )
 from sciten.tensor.decompose.chebyshev.samples import (
-    CUTS,
+    ACCURATE,
     Columns,
     Function,
     Samples,
@@ -41,6 +41,8 @@ from sciten.tensor.linalg import leading_space, rank_within, svd
 #: Tensors of at most so many values or coefficients are made; larger ones stay trains.
 _DENSE = 2**18
 _LARGEST_CORE = 10**7
+#: Errors at nodes in units of the tolerance: between nodes, and in every variable, they can be a few times larger.
+_NODAL = 0.02
 #: How often degrees are raised because samples fail that the fibres knew nothing of.
 _ROUNDS = 4
 
@@ -159,7 +161,8 @@ def _degrees(
         def fibres(x: Tensor, k: int = k) -> Tensor:
             return values.on_fibres(samples.anchors, k, x)
 
-        found.append(sufficient_degree(fibres, interval, limit, 2 * more, max_degree))
+        probes = samples.anchors[:, k]
+        found.append(sufficient_degree(fibres, interval, probes, limit, 3 * more // 2, max_degree))
     return tuple(found)
 
 
@@ -183,16 +186,16 @@ def _interpolated(
         tensor = values(torch.cartesian_prod(*axes).reshape(-1, len(box))).reshape(shape)
         for k in range(len(box)):
             tensor = to_coefficients(tensor, k)
-        return hosvd(tensor, min(CUTS) * tolerance), ""
+        return hosvd(tensor, ACCURATE * tolerance), ""
 
     def at(indices: Tensor) -> Tensor:
         return values(torch.stack([x[i] for x, i in zip(axes, indices.mT, strict=True)], 1))
 
     found = tt_cross(
-        at, shape, max(0.1 * tolerance, 1e-14), max_evaluations=max_evaluations, generator=generator
+        at, shape, max(_NODAL * tolerance, 1e-14), max_evaluations=max_evaluations, generator=generator
     )
     train = TensorTrain(tuple(to_coefficients(core, 1) for core in found.tensor.cores))
-    return _tucker(train, min(CUTS) * tolerance), found.message
+    return _tucker(train, ACCURATE * tolerance), found.message
 
 
 def _tucker(train: TensorTrain, tolerance: float) -> Tucker:
@@ -247,7 +250,9 @@ def _sum_of_products(
         def fibres(x: Tensor, column: Columns = column, others: Tensor = others) -> Tensor:
             return (column(x.to(others.device)) * others).mT
 
-        degree = sufficient_degree(fibres, interval, limit, 0, max_degree)
+        a, b = interval
+        probes = torch.linspace(a, b, 31, dtype=torch.float64)  # hardly any of them is a node
+        degree = sufficient_degree(fibres, interval, probes, limit, 0, max_degree)
         found.append(to_coefficients(column(nodes(degree, interval).to(weights.device)), 0))
     dtype = torch.result_type(weights, found[0])
     for factor in found:
@@ -262,7 +267,7 @@ def _reduced(terms: CP, samples: Samples, tolerance: float) -> Tucker:
     the error of the coefficients.
     """
     d, r = len(terms.factors), terms.ranks[0]
-    bound = min(CUTS) * tolerance * samples.largest / (d * sqrt(r))
+    bound = ACCURATE * tolerance * samples.largest / (d * sqrt(r))
     norms = torch.stack([torch.linalg.vector_norm(factor, dim=0) for factor in terms.factors])
     spaces = []
     for k, factor in enumerate(terms.factors):
@@ -275,7 +280,7 @@ def _reduced(terms: CP, samples: Samples, tolerance: float) -> Tucker:
         return Tucker(small.full(), tuple(spaces))
     from sciten.tensor.formats.convert import to_tensor_train  # which imports decompositions itself
 
-    inner = _tucker(to_tensor_train(small), min(CUTS) * tolerance)
+    inner = _tucker(to_tensor_train(small), ACCURATE * tolerance)
     return Tucker(inner.core, tuple(a @ b for a, b in zip(spaces, inner.factors, strict=True)))
 
 
@@ -293,7 +298,7 @@ def _result(
             else reason
             or "what differs is seen too seldom, or the tolerance is below the precision of the function"
         )
-        message = f"the error is {error:.1e}, more than {tolerance:.1e}: {why}"
+        message = f"chebyshev_tucker: the error is {error:.1e}, more than {tolerance:.1e}: {why}"
     return ChebyshevTucker(
         found, box, error=error, converged=converged, message=message, evaluations=evaluations
     )

@@ -15,21 +15,47 @@ _TAIL = 4
 
 
 def sufficient_degree(
-    fibres: Callable[[Tensor], Tensor], interval: tuple[float, float], limit: float, least: int, most: int
+    fibres: Callable[[Tensor], Tensor],
+    interval: tuple[float, float],
+    probes: Tensor,
+    limit: float,
+    least: int,
+    most: int,
 ) -> int:
-    """The degree from which on the coefficients of fibres, `[..., n]` at points `[n]`, are below a tenth of a limit."""
+    """The degree from which on the coefficients of fibres are below a tenth of a limit.
+
+    Args:
+        fibres: values `[m, n]` at points `[n]` of the interval.
+        interval: (a, b).
+        probes: points `[p]` where the polynomials have to agree with the fibres, as nodes may step over a narrow peak.
+        limit: of errors.
+        least, most: of the result.
+    """
+    expected = fibres(probes)
     degree = FIRST_DEGREE
     while True:
         degree = min(max(degree, least), most)
-        sizes = to_coefficients(fibres(nodes(degree, interval)), -1).abs().flatten(0, -2).amax(0)
+        coefficients = to_coefficients(fibres(nodes(degree, interval)), -1)
+        sizes = coefficients.abs().amax(0)
         precision = 8 * torch.finfo(sizes.dtype).eps * float(sizes.max())  # of the coefficients
         needed = sizes > max(0.1 * limit, precision)
-        if not bool(needed[-max(1, (degree + 1) // _TAIL) :].any()):
+        resolved = not bool(needed[-max(1, (degree + 1) // _TAIL) :].any())
+        if resolved and _agree(coefficients, interval, probes, expected, limit):
             last = int(needed.nonzero()[-1]) if bool(needed.any()) else 0
             return max(last, min(least, most))
         if degree == most:
             return degree
         degree = 2 * degree
+
+
+def _agree(
+    coefficients: Tensor, interval: tuple[float, float], probes: Tensor, expected: Tensor, limit: float
+) -> bool:
+    a, b = interval
+    unit = ((2 * probes - (a + b)) / (b - a)).clamp(-1, 1).to(coefficients.device)
+    errors = (evaluated(coefficients.mT, unit).mT - expected).abs()
+    precision = torch.finfo(errors.dtype).eps * len(coefficients.mT) * float(coefficients.abs().max())
+    return float(errors.max()) <= max(limit, precision)
 
 
 def nodes(degree: int, interval: tuple[float, float]) -> Tensor:

@@ -13,12 +13,15 @@ from sciten.tensor.formats.tucker import Tucker
 
 Function = Callable[[Tensor], Tensor]
 
-_SAMPLES = 1024
+_SAMPLES = 4096
+#: Between samples errors are larger than at them.
+_MARGIN = 0.5
 #: Places with large values that get samples on all lines through them, and how many on each.
 _NEAR, _ON_LINE = 4, 32
-#: Relative errors of coefficients that are tried, in units of the tolerance: they and the largest error of a value
-#: are not in a fixed ratio.
-CUTS = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
+#: Relative errors of coefficients that are tried, in units of the tolerance, and what they are known to before. They
+#: and the largest error of a value are in no fixed ratio: those of all coefficients may add up in a single place.
+CUTS = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+ACCURATE = 1e-4
 
 
 class Values:
@@ -125,7 +128,7 @@ def least_ranks(
     """The least ranks that keep the tolerance at samples; their error at others, and samples with what failed."""
     for cut in CUTS:
         found = coefficients.round(min(cut * tolerance, 0.5))
-        if errors_at(found, box, samples).max() <= tolerance * samples.largest:
+        if errors_at(found, box, samples).max() <= _MARGIN * tolerance * samples.largest:
             break
     fresh = take_samples(values, box, generator)
     scale = max(samples.largest, fresh.largest)
