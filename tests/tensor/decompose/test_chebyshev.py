@@ -32,6 +32,8 @@ SMOOTH: dict[str, tuple[Callable[[Tensor], Tensor], list[tuple[float, float]]]] 
     "wave": (lambda x: torch.exp(10j * x[:, 0] * x[:, 1]), [(0, 1), (1, 2)]),
     "sum": (lambda x: torch.sin(x.sum(1)), [(0, 3)] * 5),
     "narrow peak": (lambda x: torch.exp(-200 * (x - 0.4).square().sum(1)), [(-1, 1)] * 3),
+    "peak between nodes": (lambda x: torch.exp(-2000 * (x - 0.81).square().sum(1)), [(-1, 1)] * 2),
+    "cusp": (lambda x: (x.square().sum(1) + 1e-3).sqrt(), [(-1, 1)] * 2),
     "one": (lambda x: torch.cos(20 * x[:, 0]), [(0, 1)]),
 }
 

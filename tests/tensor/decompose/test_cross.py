@@ -145,11 +145,25 @@ def test_peaks_on_a_desert_of_zeros(method: Method) -> None:
     assert largest_error(found.tensor, function) <= 1e-10
 
 
+@METHODS
+def test_a_corner_that_nothing_points_to(method: Method) -> None:
+    shape = (10,) * 6
+
+    def function(indices: Tensor) -> Tensor:
+        return torch.exp(-0.1 * indices.sum(1).double()) + 0.01 * (indices == 9).all(1)
+
+    for seed in range(3):
+        found = tt_cross(function, shape, method=method, generator=generator(seed))
+        assert found.converged and found.tensor.ranks == (1, *[2] * 5, 1)
+        assert largest_error(found.tensor, function) <= 1e-10
+
+
 def test_zeros_are_believed_where_all_of_them_were_seen() -> None:
     def zero(indices: Tensor) -> Tensor:
-        return torch.zeros(len(indices))
+        return torch.zeros(len(indices), dtype=torch.complex64)
 
     found = tt_cross(zero, (30, 40, 5))
+    assert found.tensor.dtype == torch.complex64
     assert found.converged and found.error == 0 and float(found.tensor.norm()) == 0
     found = tt_cross(zero, (300, 40, 50))
     assert not found.converged and "values were zero" in found.message and "start" in found.message

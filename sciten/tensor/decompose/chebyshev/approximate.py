@@ -60,7 +60,9 @@ def chebyshev_tucker(
 
     The error is the largest at random points, and at points on lines through those with large values, relative to the
     largest value; the final one at points that had no part in the choice of degrees and ranks. Where the grid of
-    Chebyshev nodes is large, cross approximation takes values instead.
+    Chebyshev nodes is large, cross approximation takes values instead. Of d variables, degrees m and ranks r the result
+    has d m r + r^d numbers, so that it is for few variables, or for small ranks; ranks are small where variables couple
+    smoothly.
 
     Args:
         function: from float64 points `[n, d]` to values `[n]`, real or complex; called in few large batches.

@@ -236,13 +236,14 @@ class _Search:
 
     def _zero(self) -> CrossResult:
         entries = self.entries
+        zero = self.best.tensor.to(dtype=entries.dtype)
         if prod(entries.shape) <= EXHAUSTIVE:
-            return CrossResult(self.best.tensor, True, 0.0, entries.count, 0, "")
+            return CrossResult(zero, True, 0.0, entries.count, 0, "")
         message = (
-            f"tt_cross: all of {entries.count} values were zero; if it is not zero everywhere, give places where it is "
-            "not as start"
+            f"{entries.name}: all of {entries.count} values were zero; if it is not zero everywhere, give places where "
+            "it is not as start"
         )
-        return CrossResult(self.best.tensor, False, torch.nan, entries.count, 0, message)
+        return CrossResult(zero, False, torch.nan, entries.count, 0, message)
 
     def _result(self, reason: str) -> CrossResult:
         train, error = self.best

@@ -45,6 +45,7 @@ class Entries:
             device,
         )
         self.count = 0
+        self.dtype = torch.float64  # of the values
         self.large = torch.zeros(0, len(self.shape), dtype=torch.int64, device=device)
         self._sizes: Tensor | None = None  # of the values there, descending
 
@@ -90,6 +91,7 @@ class Entries:
                 f"{self.name}: expected finite values, got {values[first].item()} at the index "
                 f"{tuple(indices[first].tolist())}"
             )
+        self.dtype = values.dtype
         self._remember(indices, values.abs())
         return values
 
