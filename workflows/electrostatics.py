@@ -1,8 +1,8 @@
 """The electrostatic potential of a molecule's charges in a box, in a low-rank format, held against the closed form.
 
-Each atom carries a Gaussian charge; the potential of such a charge is known, q erf(r / (√2 σ)) / r, and gives the values on
-the faces of the box. So -∇²φ = 4πρ is solved on n³ points without ever forming n³ numbers, and its error is known. The
-charge and the potential are stored in HDF5; a second run reads what is there.
+Each atom carries a Gaussian charge; the potential of such a charge is known, q erf(r / (√2 σ)) / r, and gives the
+values on the faces of the box. So -∇²φ = 4πρ is solved on n³ points without ever forming n³ numbers, and its error is
+known. The charge and the potential are stored in HDF5; a second run reads what is there.
 """
 
 from dataclasses import dataclass
@@ -73,7 +73,13 @@ def main(
     bounds = list(zip(lower.tolist(), upper.tolist(), strict=True))
     grid = Grid.uniform(bounds, points, Dirichlet(charges.potential))
     density = charges.density(grid)
-    record = {"dataset": dataset.name, "frame": frame, "points": points, "margin": margin, "tolerance": tolerance}
+    record = {
+        "dataset": dataset.name,
+        "frame": frame,
+        "points": points,
+        "margin": margin,
+        "tolerance": tolerance,
+    }
     file = output / "potential.h5"
     potential = stored(file, record)
     if potential is None:
@@ -140,11 +146,12 @@ def plot(potential: TensorTrain, charges: Charges, grid: Grid, file: Path) -> No
     left, right = figure.subplots(1, 2)
     extent = (float(x[0]), float(x[-1]), float(y[0]), float(y[-1]))
     limit = float(values.abs().max())
-    panels = ((left, values, "RdBu_r", (-limit, limit), "potential, V"), (right, error, "viridis", (None, None), "error, V"))
+    panels = (
+        (left, values, "RdBu_r", (-limit, limit), "potential, V"),
+        (right, error, "viridis", (None, None), "error, V"),
+    )
     for axes, field, colours, (low, high), label in panels:
-        image = axes.imshow(
-            field.T.numpy(), origin="lower", extent=extent, cmap=colours, vmin=low, vmax=high
-        )
+        image = axes.imshow(field.T.numpy(), origin="lower", extent=extent, cmap=colours, vmin=low, vmax=high)
         axes.plot(charges.positions[:, 0], charges.positions[:, 1], "k.", markersize=3)
         axes.set(xlabel="x, Å", ylabel="y, Å", title=label)
         figure.colorbar(image, ax=axes)

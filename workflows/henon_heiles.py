@@ -1,8 +1,9 @@
 """The ground state of the Hénon-Heiles Hamiltonian in many dimensions.
 
-H = ½ Σ_k (-∂²/∂q_k² + q_k²) + λ Σ_k (q_k² q_(k+1) - q_(k+1)³ / 3), k from 1 to f, the benchmark of Nest and Meyer (J. Chem.
-Phys. 117, 10499 (2002)), here by DMRG on tensor trains over the sine DVR (Colbert and Miller, J. Chem. Phys. 96, 1982
-(1992)). Energies and states are stored in HDF5 as they come; a run that was stopped goes on with the next dimension.
+H = ½ Σ_k (-∂²/∂q_k² + q_k²) + λ Σ_k (q_k² q_(k+1) - q_(k+1)³ / 3), k from 1 to f, the benchmark of Nest and Meyer (J.
+Chem. Phys. 117, 10499 (2002)), here by DMRG on tensor trains over the sine DVR (Colbert and Miller, J. Chem. Phys. 96,
+1982 (1992)). Energies and states are stored in HDF5 as they come; a run that was stopped goes on with the next
+dimension.
 """
 
 import json

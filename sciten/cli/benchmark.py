@@ -20,7 +20,9 @@ TorchTT = Annotated[
     str | None,
     typer.Option(envvar="SCITEN_TORCHTT_PYTHON", help="Python of an environment with torchTT."),
 ]
-Limit = Annotated[float, typer.Option(min=1, help="Seconds for one call; programs that take longer are left out.")]
+Limit = Annotated[
+    float, typer.Option(min=1, help="Seconds for one call; programs that take longer are left out.")
+]
 Small = Annotated[bool, typer.Option(help="Tiny sizes, to try the command: no measurement.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of each program.")]
 

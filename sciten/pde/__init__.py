@@ -23,15 +23,15 @@ from sciten.pde.solvers.solution import Solution
 
 __all__ = [
     "ALS",
+    "DMRG",
+    "GMRES",
     "AMEn",
     "Axis",
-    "DMRG",
     "Bits",
     "Dirichlet",
     "Eigenstate",
     "ExponentialSum",
     "ExponentialSums",
-    "GMRES",
     "Grid",
     "Neumann",
     "Operator",

@@ -13,10 +13,19 @@ from torch import Tensor
 
 from sciten.pde.boundary import Data, Periodic
 from sciten.pde.chains import Chain, summed
-from sciten.pde.differences import Differences, differences
+from sciten.pde.differences import differences
 from sciten.pde.fields import as_field, sample
 from sciten.pde.grid import Grid
-from sciten.pde.operators import Coefficient, Derivative, Diffusion, Given, Operator, Product, Term, separable_parts
+from sciten.pde.operators import (
+    Coefficient,
+    Derivative,
+    Diffusion,
+    Given,
+    Operator,
+    Product,
+    Term,
+    separable_parts,
+)
 from sciten.tensor import TensorTrain
 
 
@@ -113,7 +122,9 @@ class _Assembly:
             matrix = own.average @ gradient
             if term.coefficient is None:
                 return matrix[None, ..., None]
-            return torch.einsum("anb,nk->ankb", *_alike(self.sample(term.coefficient).points[term.axis], matrix))
+            return torch.einsum(
+                "anb,nk->ankb", *_alike(self.sample(term.coefficient).points[term.axis], matrix)
+            )
         if term.coefficient is None:
             return (own.divergence @ gradient)[None, ..., None]
         k = self.sample(term.coefficient).faces[term.axis]

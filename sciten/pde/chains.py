@@ -1,9 +1,9 @@
 """Sums of Kronecker products as one chain of cores, with partial products shared.
 
-The finite automaton of a sum: between two cores each term is in one state, named by the cores to its left as long as its
-switching core lies ahead, and by the cores to its right afterwards. Two terms with the same name share a state, so that
-the Laplacian in d dimensions has rank 2 and nearest-neighbour terms have rank 3, without any rounding. A path through
-the automaton fixes the left part, the switching core and the right part, hence nothing but the terms is summed.
+The finite automaton of a sum: between two cores each term is in one state, named by the cores to its left as long as
+its switching core lies ahead, and by the cores to its right afterwards. Two terms with the same name share a state, so
+that the Laplacian in d dimensions has rank 2 and nearest-neighbour terms have rank 3, without any rounding. A path
+through the automaton fixes the left part, the switching core and the right part, hence nothing but the terms is summed.
 """
 
 from collections.abc import Sequence

@@ -130,8 +130,8 @@ def _collocation(axis: Axis) -> Differences:
 def chebyshev_derivative(points: Tensor) -> Tensor:
     """The derivative of the polynomial through values at Chebyshev-Gauss-Lobatto points, `[n, n]`.
 
-    Trefethen, Spectral Methods in MATLAB (2000), Theorem 7, with rows that add up to zero by construction (Baltensperger
-    and Trummer, SIAM J. Sci. Comput. 24, 1465 (2003)), which keeps the derivative of a constant at zero.
+    Trefethen, Spectral Methods in MATLAB (2000), Theorem 7, with rows that add up to zero by construction
+    (Baltensperger and Trummer, SIAM J. Sci. Comput. 24, 1465 (2003)), which keeps the derivative of a constant at zero.
     """
     n = len(points)
     weights = torch.ones(n, dtype=torch.float64)

@@ -21,7 +21,11 @@ Source = float | complex | Callable[[Tensor], Any] | TensorTrain | CP | Tensor |
 
 
 def sample(
-    function: Callable[[Tensor], Any], points: Sequence[Tensor], tolerance: float = 1e-10, *, name: str = "function"
+    function: Callable[[Tensor], Any],
+    points: Sequence[Tensor],
+    tolerance: float = 1e-10,
+    *,
+    name: str = "function",
 ) -> TensorTrain:
     """A function on a product of points as a tensor train, by cross approximation where there are many.
 
@@ -61,7 +65,8 @@ def sample_at(
     found = tt_cross(at, shape, tolerance)
     if not found.converged:
         raise ConfigError(
-            f"{name}: cross approximation did not resolve it to {tolerance:.1e} on {tuple(shape)} points: {found.message}"
+            f"{name}: cross approximation did not resolve it to {tolerance:.1e} on {tuple(shape)} points: "
+            f"{found.message}"
         )
     return found.tensor
 

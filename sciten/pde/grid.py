@@ -16,6 +16,8 @@ from torch import Tensor
 from sciten.errors import ConfigError
 from sciten.pde.boundary import Condition, Dirichlet, Neumann, Periodic, Robin
 
+_PINNED = Dirichlet()
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -118,15 +120,15 @@ class Grid:
         cls,
         bounds: Sequence[tuple[float, float]],
         n: int | Sequence[int],
-        boundary: "Condition | Sequence[Condition | tuple[Condition, Condition]]" = Dirichlet(),
+        boundary: "Condition | Sequence[Condition | tuple[Condition, Condition]]" = _PINNED,
     ) -> "Grid":
         """A grid of uniform axes.
 
         Args:
             bounds: lower and upper end of each dimension.
             n: number of unknowns in each dimension, or in all.
-            boundary: the condition on all faces; or for each dimension that on both faces, or a pair for the lower and
-                the upper face.
+            boundary: the condition on all faces, by default u = 0; or for each dimension that on both faces, or a pair
+                for the lower and the upper face.
         """
         return cls(_axes(bounds, n, boundary, chebyshev=False))
 
@@ -135,7 +137,7 @@ class Grid:
         cls,
         bounds: Sequence[tuple[float, float]],
         n: int | Sequence[int],
-        boundary: "Condition | Sequence[Condition | tuple[Condition, Condition]]" = Dirichlet(),
+        boundary: "Condition | Sequence[Condition | tuple[Condition, Condition]]" = _PINNED,
     ) -> "Grid":
         """A grid of Chebyshev axes, with arguments as those of `uniform`."""
         return cls(_axes(bounds, n, boundary, chebyshev=True))

@@ -63,9 +63,7 @@ class Operator:
         if not isinstance(other, Operator):
             raise ConfigError(f"Operator: + expects another operator, got a {type(other).__name__}")
         if other.grid != self.grid:
-            raise ConfigError(
-                f"Operator: + expects operators on one grid, got {self.grid} and {other.grid}"
-            )
+            raise ConfigError(f"Operator: + expects operators on one grid, got {self.grid} and {other.grid}")
         return Operator(self.grid, self.terms + other.terms)
 
     def __mul__(self, factor: complex) -> "Operator":
@@ -143,9 +141,7 @@ def potential(grid: Grid, value: Coefficient) -> Operator:
     return Operator(grid, ((scale, Product({}, coefficient)),))
 
 
-def local_operator(
-    grid: Grid, matrices: Mapping[int, Tensor], coefficient: Coefficient = 1.0
-) -> Operator:
+def local_operator(grid: Grid, matrices: Mapping[int, Tensor], coefficient: Coefficient = 1.0) -> Operator:
     """A product of matrices on some axes, the identity on the others: the term that users build their own from.
 
     A pair interaction is `local_operator(grid, {i: a, j: b})`; sums of any number of them are assembled with shared
@@ -193,9 +189,7 @@ def separable_parts(operator: Operator) -> list[list[tuple[complex, Term]]] | No
     return parts
 
 
-def _for_each_axis(
-    name: str, value: "Coefficient | Sequence[Coefficient]", grid: Grid
-) -> list[Coefficient]:
+def _for_each_axis(name: str, value: "Coefficient | Sequence[Coefficient]", grid: Grid) -> list[Coefficient]:
     if not isinstance(value, Sequence):
         return [value] * len(grid)
     if len(value) != len(grid):

@@ -10,7 +10,7 @@ import torch
 
 from sciten.errors import ConfigError
 from sciten.pde.assemble import separable_matrices
-from sciten.pde.operators import Diffusion, Operator, Product
+from sciten.pde.operators import Diffusion, Operator, Product, Term
 from sciten.pde.solvers.exponential_sums import inverse
 from sciten.pde.solvers.solution import Solution, relative_residual
 from sciten.tensor import TensorTrain
@@ -54,7 +54,9 @@ class RankOne:
         for axis, factor in enumerate(factors):
             one, info = torch.linalg.inv_ex(factor)
             if int(info) != 0 or float(torch.linalg.cond(factor)) > 1e12:
-                raise ConfigError(f"RankOne: the factor of axis {axis} is singular; use another preconditioner")
+                raise ConfigError(
+                    f"RankOne: the factor of axis {axis} is singular; use another preconditioner"
+                )
             found.append(one)
         return TensorTrain.rank_one(found, operator=True)
 
@@ -87,12 +89,14 @@ def _averaged(operator: Operator) -> list[torch.Tensor]:
     places = ends[:, 0] + (ends[:, 1] - ends[:, 0]) * torch.rand(
         (256, len(middle)), generator=generator, dtype=torch.float64
     )
-    kept = []
+    kept: list[tuple[complex, Term]] = []
     for scale, term in operator.terms:
         if isinstance(term, Diffusion) and callable(term.coefficient):
             mean = torch.as_tensor(term.coefficient(places)).mean().item()
             kept.append((scale * mean, Diffusion(term.axis)))
-        elif isinstance(term, Diffusion) or isinstance(term, Product) and not term.matrices and not term.coefficient:
+        elif isinstance(term, Diffusion) or (
+            isinstance(term, Product) and not term.matrices and not term.coefficient
+        ):
             kept.append((scale, term))
     found = separable_matrices(Operator(grid, tuple(kept))) if kept else None
     if found is None:
@@ -129,7 +133,10 @@ def solve_preconditioned(
         current = replace(current, tolerance=max(1e-15, 0.3 * current.tolerance * asked / residual))  # type: ignore[type-var]
     message = found.message
     if found.converged and residual > asked:
-        message = "the preconditioned system is solved, but rounding errors keep the residual without it above the tolerance"
+        message = (
+            "the preconditioned system is solved, but rounding errors keep the residual without the preconditioner "
+            "above the tolerance"
+        )
     return replace(
         found,
         residual=residual,

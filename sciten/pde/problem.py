@@ -41,7 +41,7 @@ class Problem:
 def solve(
     problem: Problem,
     *,
-    format: "type[TensorTrain] | Bits | Tree" = TensorTrain,  # noqa: A002 - the word for it
+    format: "type[TensorTrain] | Bits | Tree" = TensorTrain,
     solver: "LinearSolver | ExponentialSums | None" = None,
     preconditioner: Preconditioner | None = None,
     start: TensorTrain | None = None,
@@ -54,8 +54,8 @@ def solve(
             dimensions; or a `Tree` with its leaves in order, to which the solution is converted.
         solver: by default `ExponentialSums()` where the operator is a sum of terms that act on one axis each with
             constant coefficients, and `AMEn()` otherwise and for bits.
-        preconditioner: for iterative solvers. Elliptic problems in bits have a multilevel one, in one dimension and where
-            the bits are interleaved; its ranks are high in more than one.
+        preconditioner: for iterative solvers. Elliptic problems in bits have a multilevel one, in one dimension and
+            where the bits are interleaved; its ranks are high in more than one.
         start: first guess, for iterative solvers.
 
     Returns:
@@ -79,7 +79,7 @@ def solve(
 
 def _solve_modes(
     problem: Problem,
-    format: "type[TensorTrain] | Tree",  # noqa: A002
+    format: "type[TensorTrain] | Tree",
     solver: "LinearSolver | ExponentialSums | None",
     preconditioner: Preconditioner | None,
     start: TensorTrain | None,
@@ -120,7 +120,9 @@ def _solve_bits(
     affine = bitwise.assemble(problem.operator, order, resolution)
     source = order.field(problem.operator.grid, problem.source, resolution)
     right_side = _without(source, affine, resolution)
-    elliptic = bitwise.elliptic(problem.operator, resolution) if order.multilevel(problem.operator.grid) else None
+    elliptic = (
+        bitwise.elliptic(problem.operator, resolution) if order.multilevel(problem.operator.grid) else None
+    )
     if elliptic is None:
         matrix, right_side, note = regularised(affine.matrix, right_side)
         solution = solver.solve(matrix, right_side, start)
@@ -131,7 +133,9 @@ def _solve_bits(
     solution = solver.solve(elliptic.matrix.to(dtype=dtype), goal, start)
     assert isinstance(solution.field, TensorTrain)
     field = change.field(solution.field).round(1e-15)
-    return replace(solution, field=field, message=f"{solution.message}, that with the multilevel preconditioner")
+    return replace(
+        solution, field=field, message=f"{solution.message}, that with the multilevel preconditioner"
+    )
 
 
 def _resolution(solver: "LinearSolver | ExponentialSums") -> float:
@@ -146,7 +150,9 @@ def _without(source: TensorTrain, affine: AffineMap, tolerance: float) -> Tensor
     return (source.to(dtype=dtype) - affine.offset.to(dtype=dtype)).round(tolerance)
 
 
-def _on_tree(solution: Solution, affine: AffineMap, right_side: TensorTrain, tree: Tree, tolerance: float) -> Solution:
+def _on_tree(
+    solution: Solution, affine: AffineMap, right_side: TensorTrain, tree: Tree, tolerance: float
+) -> Solution:
     """A solution on a tree, rounded there, with its residual there."""
     assert isinstance(solution.field, TensorTrain)
     field = to_tree_tensor(solution.field, tree)

@@ -48,8 +48,8 @@ def require_balance(share: float, shape: tuple[int, ...]) -> None:
     """Raise `ConfigError` if the constant share of a source is more than second-order differences explain."""
     if share > 10 * max(1 / n**2 for n in shape):
         raise ConfigError(
-            "solve: the operator determines the field only up to a constant, and the source with the boundary data does "
-            f"not add up to zero (a share of {share:.1e} is constant); change the data, fix the value on one face "
+            "solve: the operator determines the field only up to a constant, and the source with the boundary data "
+            f"does not add up to zero (a share of {share:.1e} is constant); change the data, fix the value on one face "
             "(Dirichlet), or add a potential"
         )
 

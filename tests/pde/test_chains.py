@@ -12,7 +12,8 @@ def test_sums_are_sums(data: st.DataObject, d: int, count: int) -> None:
     """Terms built from a small stock of cores, so that parts are shared in all ways."""
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
     stock = [
-        [torch.randn(1, 2, 2, 1, generator=generator, dtype=torch.float64) for _ in range(2)] for _ in range(d)
+        [torch.randn(1, 2, 2, 1, generator=generator, dtype=torch.float64) for _ in range(2)]
+        for _ in range(d)
     ]
     chains = []
     for _ in range(count):

@@ -71,7 +71,9 @@ def test_the_laplacian_is_that_of_the_textbooks() -> None:
     axis = Axis(0.0, 5.0, 4)  # spacing 1
     own = differences(axis)
     expected = torch.diag(torch.full((4,), -2.0, dtype=torch.float64))
-    expected += torch.diag(torch.ones(3, dtype=torch.float64), 1) + torch.diag(torch.ones(3, dtype=torch.float64), -1)
+    expected += torch.diag(torch.ones(3, dtype=torch.float64), 1) + torch.diag(
+        torch.ones(3, dtype=torch.float64), -1
+    )
     torch.testing.assert_close(own.divergence @ own.gradient, expected)
 
 

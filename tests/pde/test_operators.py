@@ -39,8 +39,12 @@ def k_of(x: Tensor) -> Tensor:
     return 1 + torch.exp(-x.square().sum(-1)) * (1 + 0.5 * torch.sin(2 * torch.pi * x.sum(-1)))
 
 
-GRID = Grid.uniform([(0.0, 1.0), (-1.0, 1.0), (0.0, 2.0)], [4, 5, 6], [Dirichlet(), Periodic(), (Neumann(), Robin(2.0))])
-GRIDS = pytest.mark.parametrize("grid", [GRID, Grid.chebyshev([(0.0, 1.0)] * 2, [5, 6], (Dirichlet(), Neumann()))])
+GRID = Grid.uniform(
+    [(0.0, 1.0), (-1.0, 1.0), (0.0, 2.0)], [4, 5, 6], [Dirichlet(), Periodic(), (Neumann(), Robin(2.0))]
+)
+GRIDS = pytest.mark.parametrize(
+    "grid", [GRID, Grid.chebyshev([(0.0, 1.0)] * 2, [5, 6], (Dirichlet(), Neumann()))]
+)
 
 
 @GRIDS
@@ -129,7 +133,11 @@ def test_long_range_pairs_compress_by_rounding() -> None:
     grid = Grid.uniform([(0.0, 1.0)] * 12, 2)
     number = torch.diag(torch.tensor([0.0, 1.0], dtype=torch.float64))
     total = sum(
-        (0.5 ** (j - i) * local_operator(grid, {i: number, j: number}) for i in range(12) for j in range(i + 1, 12)),
+        (
+            0.5 ** (j - i) * local_operator(grid, {i: number, j: number})
+            for i in range(12)
+            for j in range(i + 1, 12)
+        ),
         start=potential(grid, 0.0),
     )
     train = assemble(total).matrix

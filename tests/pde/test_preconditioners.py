@@ -14,7 +14,6 @@ from sciten.pde import (
     advection,
     divergence,
     gradient,
-    laplacian,
     local_operator,
     potential,
     solve,
@@ -64,16 +63,24 @@ def test_preconditioned_solutions_are_the_same(solver: AMEn | GMRES) -> None:
 
 
 def test_a_residual_that_rounding_keeps_up_is_said_to_be() -> None:
-    grid = Grid.uniform([(0.0, 1.0)] * 2, 512)
+    grid = Grid.uniform([(0.0, 1.0)] * 2, 48)
     solution = solve(
-        Problem(-divergence(k, gradient(grid)), 1.0), solver=AMEn(1e-13, max_sweeps=6), preconditioner=ExponentialSum()
+        Problem(-divergence(k, gradient(grid)), 1.0),
+        solver=AMEn(1e-15, max_sweeps=6),
+        preconditioner=ExponentialSum(),
     )
-    assert solution.converged == (solution.residual <= 1e-13)
-    assert solution.converged or solution.message
+    assert not solution.converged and solution.residual > 1e-15
+    assert (
+        "rounding errors" in solution.message
+        or "stopped falling" in solution.message
+        or "sweeps" in solution.message
+    )
 
 
 def test_operators_without_diffusion_have_no_exponential_sum() -> None:
     grid = Grid.uniform([(0.0, 1.0)] * 2, 6)
-    operator = local_operator(grid, {0: torch.eye(6, dtype=torch.float64), 1: torch.eye(6, dtype=torch.float64)})
+    operator = local_operator(
+        grid, {0: torch.eye(6, dtype=torch.float64), 1: torch.eye(6, dtype=torch.float64)}
+    )
     with pytest.raises(ConfigError, match="with diffusion"):
         condition(operator, ExponentialSum())

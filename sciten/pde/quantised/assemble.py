@@ -83,7 +83,12 @@ class Bits:
         return bits(indices, self.levels(grid), interleave=self.interleave)
 
     def sample(
-        self, grid: Grid, function: Callable[[Tensor], Any], shifts: Sequence[float], tolerance: float, name: str
+        self,
+        grid: Grid,
+        function: Callable[[Tensor], Any],
+        shifts: Sequence[float],
+        tolerance: float,
+        name: str,
     ) -> TensorTrain:
         """A function at the points, or at others shifted from them by so many spacings in each direction."""
         shape = [2] * (self.levels(grid) * len(grid))
@@ -236,7 +241,9 @@ class _Builder:
 def _value(value: Any, places: Tensor) -> Tensor:
     if callable(value):
         return torch.as_tensor(value(places))
-    return torch.full((len(places),), value, dtype=torch.complex128 if isinstance(value, complex) else torch.float64)
+    return torch.full(
+        (len(places),), value, dtype=torch.complex128 if isinstance(value, complex) else torch.float64
+    )
 
 
 def _second(axis: Axis) -> Tensor:
@@ -330,7 +337,9 @@ def elliptic(operator: Operator, tolerance: float = 1e-10) -> Elliptic | None:
         coefficients.append(_weights(grid, order, term.coefficient, axis, shift, -scale, tolerance))
     reaction = None
     for scale, term in potentials:
-        value = order.field(grid, 1.0 if term.coefficient is None else term.coefficient, tolerance, "potential")
+        value = order.field(
+            grid, 1.0 if term.coefficient is None else term.coefficient, tolerance, "potential"
+        )
         part = diagonal(value) * scale
         reaction = part if reaction is None else reaction + part
     # Rounding is harmless after preconditioning; ranks of several directions need it.
@@ -341,7 +350,7 @@ def elliptic(operator: Operator, tolerance: float = 1e-10) -> Elliptic | None:
 
 
 def _multilevel(levels: int, ends: list[Ends], spacings: list[float]) -> MultilevelPreconditioner:
-    """With one Neumann face in one dimension, sums up to each point are perfect, and of smaller rank than all levels."""
+    """With one Neumann face in one dimension sums up to each point are perfect, and of smaller rank than levels."""
     if len(ends) == 1 and set(ends[0]) == {Condition.DIRICHLET, Condition.NEUMANN}:
         return integration(levels, ends[0], spacings[0])
     return bpx(levels, ends, spacings)

@@ -3,8 +3,8 @@
 Dolgov and Savostyanov, Alternating minimal energy methods for linear systems in higher dimensions, SIAM J. Sci. Comput.
 36, A2248 (2014): each core in turn solves the system between its neighbours, is cut to the rank that its residual
 needs, and is enlarged by directions of the residual of the whole system, which a short train z of its own follows.
-Holtz, Rohwedder and Schneider, SIAM J. Sci. Comput. 34, A683 (2012), is the same with fixed ranks and without directions
-(ALS).
+Holtz, Rohwedder and Schneider, SIAM J. Sci. Comput. 34, A683 (2012), is the same with fixed ranks and without
+directions (ALS).
 
 What is minimised is the Galerkin residual, which for matrices far from Hermitian positive definite need not fall; the
 true residual is computed before anything is called converged.
@@ -185,6 +185,8 @@ class _Alternation:
         z = random_train(self.right_side, options.enrichment, options.seed + 1)
         self.z = mirrored(mode_first(z.cores))
         self.damping = _DAMPING
+        self.lefts: list[Interface] = []
+        self.rights: list[Interface] = []
         self.norm = float(self.right_side.norm())
         self.generator = torch.Generator(self.right_side.device).manual_seed(options.seed)
         self._orthogonalise()
@@ -323,7 +325,9 @@ class _Alternation:
         wanted = min(n * r, max(self.options.enrichment, ceil(_GROWTH * self.x[k].shape[-1])))
         if wanted > s:  # random directions, which the next sweep turns into those of the residual
             scale = torch.linalg.vector_norm(found) / s**0.5
-            more = torch.randn(n * r, wanted - s, generator=self.generator, dtype=found.dtype, device=found.device)
+            more = torch.randn(
+                n * r, wanted - s, generator=self.generator, dtype=found.dtype, device=found.device
+            )
             found = torch.cat([found, more * scale], -1)
         u, _, _ = torch.linalg.svd(found, full_matrices=False)
         return u[:, :wanted].view(n, r, -1)

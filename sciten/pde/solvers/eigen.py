@@ -1,9 +1,10 @@
 """Lowest eigenstates of Hermitian operators in tensor trains.
 
-The density-matrix renormalisation group (White, Phys. Rev. Lett. 69, 2863 (1992)) with one core at a time and directions
-of the residual for its ranks to grow by (Dolgov, Khoromskij, Oseledets and Savostyanov, Comput. Phys. Commun. 185, 1207
-(2014); Hubig, McCulloch, Schollwöck and Wolf, Phys. Rev. B 91, 155115 (2015)). Local eigenproblems go to Davidson's
-method with the inverse of the nearest Kronecker sum. States that were found are shifted out of the way of the next.
+The density-matrix renormalisation group (White, Phys. Rev. Lett. 69, 2863 (1992)) with one core at a time and
+directions of the residual for its ranks to grow by (Dolgov, Khoromskij, Oseledets and Savostyanov, Comput. Phys.
+Commun. 185, 1207 (2014); Hubig, McCulloch, Schollwöck and Wolf, Phys. Rev. B 91, 155115 (2015)). Local eigenproblems go
+to Davidson's method with the inverse of the nearest Kronecker sum. States that were found are shifted out of the way of
+the next.
 """
 
 import time
@@ -174,7 +175,7 @@ class _Search:
                     message = "the true residual is within the tolerance"
                     break
                 if stalled(residuals, 4):
-                    message = "the residual stopped falling; allow a larger max_rank, more enrichment or a larger tolerance"
+                    message = "the residual stopped falling; allow a larger max_rank or tolerance, or more enrichment"
                     break
         assert best is not None
         residual, energy, field = best

@@ -1,9 +1,9 @@
 """Projections of a linear system onto all cores of a train but one.
 
-Cores of vectors lie as `[n, r, r']` here, so that the matrix of a core's operator multiplies all else at once; operators
-as matrices from (R, m) to (R', n), sparse where differences leave them so. An environment `[R, t, r]` is what lies on
-one side of a core: the operator between test functions t and trial functions r. Right environments are left ones of the
-mirrored train.
+Cores of vectors lie as `[n, r, r']` here, so that the matrix of a core's operator multiplies all else at once;
+operators as matrices from (R, m) to (R', n), sparse where differences leave them so. An environment `[R, t, r]` is what
+lies on one side of a core: the operator between test functions t and trial functions r. Right environments are left
+ones of the mirrored train.
 """
 
 import warnings
@@ -69,7 +69,9 @@ def project(left: Tensor, core: OperatorCore, right: Tensor, x: Tensor) -> Tenso
     found = x.new_empty(n, t, u)
     for start in range(0, t, step):
         piece = core._between(left[:, start : start + step], rows, s)
-        found[:, start : start + step] = (piece.permute(1, 2, 0, 3).reshape(-1, S * s) @ towards).view(n, -1, u)
+        found[:, start : start + step] = (piece.permute(1, 2, 0, 3).reshape(-1, S * s) @ towards).view(
+            n, -1, u
+        )
     return found
 
 

@@ -13,6 +13,7 @@ from math import ceil, cos, log, pi
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from sciten.errors import ConfigError
 from sciten.pde.chains import Chain, summed
@@ -39,9 +40,11 @@ class ExponentialSums:
 
     Args:
         tolerance: of the true residual, ‖A x - b‖ ≤ tolerance ‖b‖.
+        progress: whether to show a progress bar, where a right side of high rank takes long.
     """
 
     tolerance: float = 1e-8
+    progress: bool = False
 
     def __post_init__(self) -> None:
         if not 1e-14 <= self.tolerance < 1:
@@ -74,7 +77,8 @@ class ExponentialSums:
             return Solution(right_side, True, 0.0, time.perf_counter() - begun, 0, "the right side is zero")
         quadrature = _quadrature(axes, self.tolerance / 10)
         smallest, largest = _range(axes)
-        field = _applied(axes, quadrature, right_side, max(1e-15, 0.1 * self.tolerance * smallest / largest))
+        rounding = max(1e-15, 0.1 * self.tolerance * smallest / largest)
+        field = _applied(axes, quadrature, right_side, rounding, progress=self.progress)
         operator = kronecker_sum(matrices).to(dtype=dtype)
         residual = relative_residual(operator, field, right_side)
         message = f"{len(quadrature[0])} exponentials" + removed
@@ -237,9 +241,12 @@ def _quadrature(axes: Sequence[Spectrum], tolerance: float) -> tuple[Tensor, Ten
     lowest = sum(float(axis.values.real.min()) for axis in axes)
     if smallest <= 0 or lowest < -_SINGULAR * largest:
         raise ConfigError(
-            f"ExponentialSums: expected eigenvalues with positive real parts, got {lowest:.3g} for the smallest; use AMEn"
+            f"ExponentialSums: expected eigenvalues with positive real parts, got {lowest:.3g} for the smallest; use "
+            "AMEn"
         )
-    slopes = [float((axis.values.imag / axis.values.real).abs().max()) for axis in axes if axis.values.is_complex()]
+    slopes = [
+        float((axis.values.imag / axis.values.real).abs().max()) for axis in axes if axis.values.is_complex()
+    ]
     angle = torch.atan(torch.tensor(max(slopes, default=0.0))).item()
     if angle > 1.2:
         raise ConfigError("ExponentialSums: the eigenvalues are too far from the real axis; use AMEn")
@@ -263,14 +270,20 @@ def _in_the_range(axes: Sequence[Spectrum], right_side: TensorTrain) -> tuple[Te
 
 
 def _applied(
-    axes: Sequence[Spectrum], quadrature: tuple[Tensor, Tensor], right_side: TensorTrain, tolerance: float
+    axes: Sequence[Spectrum],
+    quadrature: tuple[Tensor, Tensor],
+    right_side: TensorTrain,
+    tolerance: float,
+    *,
+    progress: bool,
 ) -> TensorTrain:
     """The sum of exponentials applied to a train, rounded."""
     weights, exponents = quadrature
     rank = max(right_side.ranks)
     at_once = max(1, _SUMMED_AT_ONCE // rank)
     total: TensorTrain | None = None
-    for start in range(0, len(weights), at_once):
+    starts = range(0, len(weights), at_once)
+    for start in tqdm(starts, disable=not progress, desc="exponentials"):
         part = slice(start, start + at_once)
         cores = [
             _block_diagonal(axis.decayed(exponents[part], core))

@@ -70,7 +70,9 @@ class GMRES:
         with tqdm(total=self.max_iterations, disable=not self.progress, desc="GMRES") as bar:
             while done < self.max_iterations and best_residual > self.tolerance:
                 residual = (right_side - matrix @ best).round(0.1 * self.tolerance)
-                step, steps = self._cycle(matrix, residual, norm, min(self.restart, self.max_iterations - done))
+                step, steps = self._cycle(
+                    matrix, residual, norm, min(self.restart, self.max_iterations - done)
+                )
                 bar.update(steps)
                 done += steps
                 x = (best + step).round(min(0.1, 0.1 * self.tolerance), rank=self.max_rank)
@@ -82,7 +84,8 @@ class GMRES:
                     best, best_residual = x, found
                 if stalled and best_residual > self.tolerance:
                     message = (
-                        "a whole cycle brought no progress; give a preconditioner, a longer restart or a larger max_rank"
+                        "a whole cycle brought no progress; give a preconditioner, a longer restart or a larger "
+                        "max_rank"
                     )
                     break
         converged = best_residual <= self.tolerance
@@ -134,4 +137,3 @@ def _orthogonalised(
     for factor, other in zip(along, basis, strict=True):
         vector = vector - other * factor.item()
     return vector.round(rounding, rank=max_rank), along
-

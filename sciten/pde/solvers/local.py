@@ -2,9 +2,9 @@
 
 They are small but many, and as ill-conditioned as the whole. What makes them quick is that operators of PDEs are near a
 sum of Kronecker products, L ⊗ I ⊗ I + I ⊗ D ⊗ I + I ⊗ I ⊗ R, of the left environment, the core and the right one: the
-nearest such sum, in a sense that stresses low energies, comes from partial means, is inverted exactly by diagonalising three small matrices (Lynch, Rice and
-Thomas, Numer. Math. 6, 185 (1964)), and leaves GMRES (Saad and Schultz, SIAM J. Sci. Stat. Comput. 7, 856 (1986)) few
-steps to do: for a Laplacian the sum is the system itself.
+nearest such sum, in a sense that stresses low energies, comes from partial means, is inverted exactly by diagonalising
+three small matrices (Lynch, Rice and Thomas, Numer. Math. 6, 185 (1964)), and leaves GMRES (Saad and Schultz, SIAM J.
+Sci. Stat. Comput. 7, 856 (1986)) few steps to do: for a Laplacian the sum is the system itself.
 """
 
 from collections.abc import Callable, Sequence
@@ -134,7 +134,9 @@ def _low_energy_weights(part: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh((part + part.mH) / 2)
     above = values - values[0]
     gap = above[min(2, len(above) - 1)] + 1e-6 * above[-1]
-    share = torch.where(gap == 0, torch.ones_like(above), gap / (above + torch.where(gap == 0, 1.0, gap))) ** 2
+    if not bool(gap > 0):
+        return torch.eye(len(part), dtype=part.dtype, device=part.device) / len(part)
+    share = (1 + above / gap) ** -2
     return (vectors * (share / share.sum())) @ vectors.mH
 
 

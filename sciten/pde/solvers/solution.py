@@ -79,7 +79,9 @@ def require_system(
 ) -> None:
     """Raise `ConfigError` unless these are a square operator, a vector that it maps and a start of its shape."""
     if not isinstance(matrix, TensorTrain) or not matrix.operator or matrix.batch_shape:
-        raise ConfigError(f"{name}: expected an operator as a TensorTrain without a batch, got {matrix!r:.200}")
+        raise ConfigError(
+            f"{name}: expected an operator as a TensorTrain without a batch, got {matrix!r:.200}"
+        )
     if any(n != m for n, m in matrix.modes):
         raise ConfigError(f"{name}: expected a square operator, got {matrix!r}")
     wanted = tuple(n for n, _ in matrix.modes)
@@ -87,7 +89,12 @@ def require_system(
     for what, vector in vectors:
         if vector is None:
             continue
-        if not isinstance(vector, TensorTrain) or vector.operator or vector.shape != wanted or vector.batch_shape:
+        if (
+            not isinstance(vector, TensorTrain)
+            or vector.operator
+            or vector.shape != wanted
+            or vector.batch_shape
+        ):
             raise ConfigError(f"{name}: expected a {what} of shape {wanted}, got {vector!r:.200}")
     for what, train in (("operator", matrix), *vectors):
         if train is not None and not all(bool(torch.isfinite(core).all()) for core in train.cores):

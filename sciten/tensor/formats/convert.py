@@ -112,8 +112,8 @@ def _(x: TreeTensor) -> Tucker:
 def to_tree_tensor(x: Format, tree: Tree) -> TreeTensor:
     """The same tensor on a tree: from `CP` and `Tucker` on any, from a train where the leaves are in order.
 
-    From `CP`, and from a train on `Tree.caterpillar(d)`, the cores are those of the tensor; on other trees they are found
-    by singular values, to the precision.
+    From `CP`, and from a train on `Tree.caterpillar(d)`, the cores are those of the tensor; on other trees they are
+    found by singular values, to the precision.
 
     Raises:
         ConfigError: there is no direct way from this format to this tree.
@@ -174,13 +174,12 @@ def _(x: TensorTrain, tree: Tree) -> TreeTensor:
 def _grown(x: TensorTrain, tree: Tree) -> TreeTensor:
     """A train on a tree whose nodes hold neighbouring modes, in order.
 
-    What hangs below a node is a piece of the train between two bonds, so that the product of their ranks bounds the rank
-    above it. Each node keeps the space of its piece in which the whole tensor lies, to the precision: of the piece
+    What hangs below a node is a piece of the train between two bonds, so that the product of their ranks bounds the
+    rank above it. Each node keeps the space of its piece in which the whole tensor lies, to the precision: of the piece
     between the triangular factors of what is to the left and to the right of it.
     """
     if [node.mode for node in tree.nodes if node.mode is not None] != list(range(len(x))):
         raise ConfigError(f"to_tree_tensor: expected a tree with its leaves in order for a train, got {tree}")
-    n_batch = len(x.batch_shape)
     chain = [core.flatten(-3, -2) for core in x.cores] if x.operator else list(x.cores)
     turned = [core.transpose(-3, -1) for core in reversed(chain)]
     with torch.no_grad():

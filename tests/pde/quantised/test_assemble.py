@@ -28,7 +28,9 @@ from sciten.pde.boundary import Condition
 from sciten.pde.quantised.assemble import assemble, elliptic
 from sciten.tensor import TensorTrain
 
-ORDERS = pytest.mark.parametrize("order", [Bits(interleave=True), Bits(interleave=False)], ids=["interleaved", "serial"])
+ORDERS = pytest.mark.parametrize(
+    "order", [Bits(interleave=True), Bits(interleave=False)], ids=["interleaved", "serial"]
+)
 PAIRS: list[tuple[Condition, Condition]] = [
     (Dirichlet(1.0), Neumann(lambda x: x.sum(-1))),
     (Robin(2.0, 0.5, 3.0), Dirichlet()),
@@ -50,7 +52,9 @@ def on_points(train: TensorTrain, grid: Grid, order: Bits) -> Tensor:
 @ORDERS
 @pytest.mark.parametrize("pair", PAIRS, ids=["DN", "RD", "ND", "PP"])
 @pytest.mark.parametrize("d", [1, 2])
-def test_operators_are_those_of_whole_dimensions(order: Bits, pair: tuple[Condition, Condition], d: int) -> None:
+def test_operators_are_those_of_whole_dimensions(
+    order: Bits, pair: tuple[Condition, Condition], d: int
+) -> None:
     grid = Grid.uniform([(0.0, 1.0)] * d, 8, [pair] * d)
 
     def field(x: Tensor) -> Tensor:
@@ -76,7 +80,9 @@ def test_operators_are_those_of_whole_dimensions(order: Bits, pair: tuple[Condit
             )
 
 
-@pytest.mark.parametrize("pair", [(Dirichlet(), Neumann()), (Dirichlet(), Dirichlet()), (Neumann(), Dirichlet())])
+@pytest.mark.parametrize(
+    "pair", [(Dirichlet(), Neumann()), (Dirichlet(), Dirichlet()), (Neumann(), Dirichlet())]
+)
 @pytest.mark.parametrize("d", [1, 2])
 def test_elliptic_forms_are_those_of_the_operator(pair: tuple[Condition, Condition], d: int) -> None:
     grid = Grid.uniform([(0.0, 1.0)] * d, 8, [pair] * d)
@@ -130,8 +136,14 @@ def test_bad_uses_are_refused() -> None:
     grid = Grid.uniform([(0.0, 1.0)] * 2, 8)
     train = assemble_modes(-laplacian(grid)).matrix
     for make, words in [
-        (lambda: solve(Problem(-laplacian(Grid.uniform([(0.0, 1.0)], 12)), 1.0), format=Bits()), "power of two"),
-        (lambda: solve(Problem(-laplacian(Grid.chebyshev([(0.0, 1.0)], 8)), 1.0), format=Bits()), "Chebyshev"),
+        (
+            lambda: solve(Problem(-laplacian(Grid.uniform([(0.0, 1.0)], 12)), 1.0), format=Bits()),
+            "power of two",
+        ),
+        (
+            lambda: solve(Problem(-laplacian(Grid.chebyshev([(0.0, 1.0)], 8)), 1.0), format=Bits()),
+            "Chebyshev",
+        ),
         (lambda: solve(Problem(given_operator(grid, train), 1.0), format=Bits()), "cannot be split"),
         (lambda: solve(Problem(-laplacian(grid), 1.0), format=Bits(), solver=ExponentialSums()), "use AMEn"),
         (lambda: Bits(interleave=True).field(grid, torch.ones(8, 8), 1e-10), "interleaved bits"),

@@ -24,7 +24,9 @@ def random(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Te
 def operator(shape: list[int], dtype: torch.dtype, seed: int = 0) -> TensorTrain:
     """Positive definite, not Hermitian: a Kronecker sum and a small perturbation of rank 2."""
     parts = [random(n, n, dtype=dtype, seed=seed + k) for k, n in enumerate(shape)]
-    dominant = kronecker_sum([p @ p.mH + n * torch.eye(n, dtype=dtype) for p, n in zip(parts, shape, strict=True)])
+    dominant = kronecker_sum(
+        [p @ p.mH + n * torch.eye(n, dtype=dtype) for p, n in zip(parts, shape, strict=True)]
+    )
     small = TensorTrain(
         tuple(
             random(1 if k == 0 else 2, n, n, 1 if k == len(shape) - 1 else 2, dtype=dtype, seed=seed + 50 + k)
@@ -42,7 +44,9 @@ def dense(matrix: TensorTrain, b: TensorTrain) -> Tensor:
 
 @DTYPES
 @pytest.mark.parametrize("shape", [[5], [4, 6], [3, 4, 5, 2], [2] * 7])
-@pytest.mark.parametrize("solver", [AMEn(1e-10), ALS(12, 1e-10), GMRES(1e-9, restart=80)], ids=["AMEn", "ALS", "GMRES"])
+@pytest.mark.parametrize(
+    "solver", [AMEn(1e-10), ALS(12, 1e-10), GMRES(1e-9, restart=80)], ids=["AMEn", "ALS", "GMRES"]
+)
 def test_solutions_are_those_of_dense_systems(shape: list[int], dtype: torch.dtype, solver: AMEn) -> None:
     matrix = operator(shape, dtype)
     b = TensorTrain.random(shape, 2, generator=generator(3), dtype=dtype)
@@ -65,7 +69,11 @@ def test_convergence_is_never_claimed_without_it() -> None:
     shape = [6] * 4
     hard = kronecker_sum([random(6, 6, seed=k) for k in range(4)])
     b = TensorTrain.random(shape, 2, generator=generator(3))
-    for solver in (AMEn(1e-10, max_sweeps=6, max_rank=4), ALS(2, 1e-10, max_sweeps=6), GMRES(1e-10, max_iterations=12)):
+    for solver in (
+        AMEn(1e-10, max_sweeps=6, max_rank=4),
+        ALS(2, 1e-10, max_sweeps=6),
+        GMRES(1e-10, max_iterations=12),
+    ):
         solution = solver.solve(hard, b)
         true = float((hard @ solution.field - b).norm() / b.norm())
         assert solution.residual == pytest.approx(true, rel=1e-6)
@@ -150,7 +158,14 @@ def test_bad_systems_are_refused(solver: AMEn) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: AMEn(0.0), lambda: AMEn(max_rank=0), lambda: ALS(0), lambda: GMRES(2.0), lambda: GMRES(restart=0)]
+    "make",
+    [
+        lambda: AMEn(0.0),
+        lambda: AMEn(max_rank=0),
+        lambda: ALS(0),
+        lambda: GMRES(2.0),
+        lambda: GMRES(restart=0),
+    ],
 )
 def test_bad_options_are_refused(make: object) -> None:
     with pytest.raises(ConfigError, match="expected"):

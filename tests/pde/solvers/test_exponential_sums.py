@@ -16,7 +16,9 @@ from sciten.tensor import TensorTrain
     tolerance=st.sampled_from([1e-2, 1e-6, 1e-9, 1e-12]),
     angle=st.sampled_from([0.0, 0.8]),
 )
-def test_exponentials_add_up_to_inverses(smallest: float, spread: float, tolerance: float, angle: float) -> None:
+def test_exponentials_add_up_to_inverses(
+    smallest: float, spread: float, tolerance: float, angle: float
+) -> None:
     weights, exponents = inverse_exponentials(smallest, smallest * spread, tolerance, angle)
     x = smallest * torch.logspace(0, float(torch.log10(torch.tensor(spread))), 400, dtype=torch.float64)
     z = x * torch.exp(torch.tensor(1j * angle))
@@ -55,7 +57,9 @@ def test_right_sides_of_high_rank_are_summed_in_parts() -> None:
 
 def test_a_tolerance_out_of_reach_is_said_to_be() -> None:
     n = 300
-    rotation = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))).Q
+    rotation = torch.linalg.qr(
+        torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ).Q
     stiff = rotation @ torch.diag(torch.logspace(0, 10, n, dtype=torch.float64)) @ rotation.T
     solution = ExponentialSums(1e-12).solve([(stiff + stiff.T) / 2] * 2, TensorTrain.ones([n, n]))
     assert not solution.converged and solution.residual > 1e-12

@@ -106,7 +106,9 @@ def test_what_does_not_fit_is_named(wrong, message: str) -> None:
         wrong()
 
 
-@pytest.mark.parametrize("nested", [((0, 1), (2, 3)), (((0, 1), 2), 3), (0, (1, (2, 3))), (0, 1, 2, 3), ((0, 1, 2), 3)])
+@pytest.mark.parametrize(
+    "nested", [((0, 1), (2, 3)), (((0, 1), 2), 3), (0, (1, (2, 3))), (0, 1, 2, 3), ((0, 1, 2), 3)]
+)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 @pytest.mark.parametrize("batch", [(), (2,)])
 def test_trains_go_on_trees_with_their_leaves_in_order(

@@ -21,7 +21,9 @@ def _case(case: Mapping[str, Any]) -> str:
             for fact in ("tolerance", "true_residual", "residual", "error", "largest_rank")
             if fact in program
         ]
-        lines.append(f"  {name}: {ms['median']:.1f} ms ({ms['min']:.1f} – {ms['max']:.1f}); {', '.join(facts)}")
+        lines.append(
+            f"  {name}: {ms['median']:.1f} ms ({ms['min']:.1f} – {ms['max']:.1f}); {', '.join(facts)}"
+        )
     for name, ratio in case.get("ratios", {}).items():
         lines.append(f"  {name} / sciten: {ratio}")
     for line in case.get("targets", []):

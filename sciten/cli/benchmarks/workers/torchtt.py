@@ -17,7 +17,11 @@ def prepare(request: Request) -> Job:
     with np.load(request["trains"]) as file:
         arrays = {name: torch.from_numpy(file[name]) for name in file.files}
     call = _task(request, arrays)
-    facts = {"load_s": time.perf_counter() - start, "cpp": bool(torchtt.cpp_enabled()), "version": torchtt.__version__}
+    facts = {
+        "load_s": time.perf_counter() - start,
+        "cpp": bool(torchtt.cpp_enabled()),
+        "version": torchtt.__version__,
+    }
 
     def check() -> dict[str, Any]:
         result = call()
