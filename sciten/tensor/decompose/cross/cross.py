@@ -77,7 +77,7 @@ def tt_cross(
 
     With modes of length n and ranks r, a sweep takes of the order of d n r² values and d n r³ operations. A train that
     seems right is looked at once more: at 16,384 random places and at up to 83,000 for each pair of neighbouring modes,
-    fewer where n r is small.
+    fewer where n r is small, and more, up to twice the values taken so far, where making the train was that expensive.
 
     Args:
         function: from int64 indices `[n, d]` to values `[n]`, real or complex; it is called in few large batches. Of

@@ -1,7 +1,7 @@
 """Places that tell whether a train is right, chosen independently of how it was made."""
 
 from collections.abc import Callable, Sequence
-from math import prod
+from math import isqrt, prod
 from typing import NamedTuple
 
 import torch
@@ -19,7 +19,8 @@ EXHAUSTIVE = 2**16
 _WALKS = 8
 #: Rounds over all modes that a walk makes at most.
 _ROUNDS = 3
-#: Known rows and columns that are crossed at each bond at most, and random ones beside them.
+#: Known rows and columns that are crossed at each bond at most, unless more values were taken to make the train, and
+#: random ones beside them.
 _LINES, _RANDOM_LINES = 256, 32
 #: Places that are handed back at most.
 _FAILING = 16
@@ -73,8 +74,9 @@ def verify(
         places = torch.cat([samples, marked(shape, generator.device), known, crossings])
         found = errors(places)
         if steps is not None:
+            taken = entries.count
             for bond in range(1, len(shape)):
-                more, there = _worst_of_block(entries, train, steps, bond, generator)
+                more, there = _worst_of_block(entries, train, steps, bond, taken, generator)
                 places, found = torch.cat([places, more]), torch.cat([found, there])
         worst = places[found.topk(min(_WALKS, len(found))).indices]
         start = torch.cat([worst, entries.large[:_WALKS]])
@@ -86,14 +88,20 @@ def verify(
 
 
 def _worst_of_block(
-    entries: Entries, train: TensorTrain, steps: Steps, bond: int, generator: torch.Generator
+    entries: Entries,
+    train: TensorTrain,
+    steps: Steps,
+    bond: int,
+    taken: int,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Places with the largest errors, and these, among known and random rows before a bond and columns after it."""
     shape = entries.shape
+    most = max(_LINES, isqrt(2 * taken // (len(shape) - 1)))
     rows = joined(steps.prefixes[bond - 1], along(shape[bond - 1], entries.large))
     columns = joined(along(shape[bond], entries.large), steps.suffixes[bond + 1])
-    rows = torch.cat([_some(rows, generator), _scattered(shape[:bond], _RANDOM_LINES, generator)])
-    columns = torch.cat([_some(columns, generator), _scattered(shape[bond:], _RANDOM_LINES, generator)])
+    rows = torch.cat([_some(rows, most, generator), _scattered(shape[:bond], _RANDOM_LINES, generator)])
+    columns = torch.cat([_some(columns, most, generator), _scattered(shape[bond:], _RANDOM_LINES, generator)])
     approximate = _before(train, rows) @ _after(train, columns)
     errors = _moduli(entries.block(rows, columns) - approximate).flatten()
     worst = errors.topk(min(_FAILING, len(errors)))
@@ -101,8 +109,8 @@ def _worst_of_block(
     return torch.cat([rows[i], columns[j]], 1), worst.values
 
 
-def _some(rows: Tensor, generator: torch.Generator) -> Tensor:
-    chosen = torch.randperm(len(rows), generator=generator, device=generator.device)[:_LINES]
+def _some(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    chosen = torch.randperm(len(rows), generator=generator, device=generator.device)[:most]
     return rows[chosen]
 
 
