@@ -1,29 +1,23 @@
 """The ground state of the Hénon-Heiles Hamiltonian in many dimensions.
 
-H = ½ Σ_k (-∂²/∂q_k² + q_k²) + λ Σ_k (q_k² q_(k+1) - q_(k+1)³ / 3), k from 1 to f, the benchmark of Nest and Meyer (J.
-Chem. Phys. 117, 10499 (2002)), here by DMRG on tensor trains over the sine DVR (Colbert and Miller, J. Chem. Phys. 96,
-1982 (1992)). Energies and states are stored in HDF5 as they come; a run that was stopped goes on with the next
-dimension.
+The lowest state of the well at the origin (see `sciten.pde.hamiltonians`), by DMRG on tensor trains that follows it
+from the ground state of uncoupled oscillators. Energies and states are stored in HDF5 as they come; a run that was
+stopped goes on with the next dimension.
 """
 
 import json
-from math import pi
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
-from torch import Tensor
 
 from sciten.datasets import read_tensor, tensor_attributes, tensor_names, write_tensor
 from sciten.files import write_text
-from sciten.pde import DMRG, Grid, Operator, local_operator, potential
+from sciten.pde import DMRG
 from sciten.pde.assemble import assemble
+from sciten.pde.hamiltonians import gaussian, henon_heiles
 from sciten.tensor import TensorTrain
 from workflows import script
-
-COUPLING = 0.111803
-HALF_WIDTH = 9.0
 
 
 def main(
@@ -56,32 +50,11 @@ def main(
         raise typer.Exit(1)
 
 
-def hamiltonian(f: int, points: int) -> Operator:
-    """H on the points of the sine DVR."""
-    grid = Grid.uniform([(-HALF_WIDTH, HALF_WIDTH)] * f, points)
-    kinetic = sine_dvr_kinetic(points, 2 * HALF_WIDTH)
-    q = torch.diag(grid.points()[0])
-    total = potential(grid, 0.0)
-    for k in range(f):
-        own = kinetic + 0.5 * q @ q
-        if k > 0:
-            own = own - COUPLING / 3 * q @ q @ q
-            total = total + COUPLING * local_operator(grid, {k - 1: q @ q, k: q})
-        total = total + local_operator(grid, {k: own})
-    return total
-
-
-def sine_dvr_kinetic(n: int, length: float) -> Tensor:
-    """-½ ∂² in the basis of the n lowest sines on an interval, at its n inner points: `[n, n]`."""
-    k = torch.arange(1, n + 1, dtype=torch.float64)
-    sines = (2 / (n + 1)) ** 0.5 * torch.sin(pi * k[:, None] * k / (n + 1))
-    return sines @ torch.diag(0.5 * (pi * k / length) ** 2) @ sines
-
-
 def ground_state(file: Path, f: int, points: int, tolerance: float) -> dict[str, object]:
     """Find one ground state and store it."""
-    operator = assemble(hamiltonian(f, points)).matrix
-    state = DMRG(tolerance, progress=True).lowest(operator)[0]
+    operator = henon_heiles(f, points=points)
+    search = DMRG(tolerance, follow=True, progress=True)
+    state = search.lowest(assemble(operator).matrix, start=gaussian(operator.grid))[0]
     row: dict[str, object] = {
         "f": f,
         "points": points,

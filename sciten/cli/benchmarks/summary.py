@@ -68,3 +68,8 @@ def target(what: str, found: float, goal: float, *, at_most: bool = False) -> di
     """A line of the report: what was found beside what was meant to be."""
     met = found <= goal if at_most else found >= goal
     return {"what": what, "found": round(found, 2), "goal": goal, "at_most": at_most, "met": bool(met)}
+
+
+def at_most(what: str, found: float, goal: float) -> dict[str, Any]:
+    """As `target`, for numbers that are too small to be rounded."""
+    return {"what": what, "found": found, "goal": goal, "at_most": True, "met": bool(found <= goal)}

@@ -36,6 +36,8 @@ from sciten.tensor import TensorTrain
 
 #: Local systems are solved, and their solutions cut, to this share of the tolerance of the whole.
 _DAMPING = 0.5
+#: Share of the tolerance to which a solution is rounded in the end; the residual is larger by the condition number.
+_ROUNDING = 3e-3
 #: A local system need not be solved better than by this factor, since the next sweep will change it.
 _PROGRESS = 1e-3
 #: Directions of the residual for each rank that a bond has: with a fixed number of them, solutions of high rank would
@@ -227,6 +229,8 @@ class _Alternation:
                     break
                 self.damping = max(1e-3, self.damping / 2)
         assert best is not None
+        if best[0] <= self.options.tolerance:
+            best = self._rounded(*best)
         return Solution(
             field=best[1],
             converged=best[0] <= self.options.tolerance,
@@ -236,6 +240,12 @@ class _Alternation:
             message=message,
             history=tuple(history),
         )
+
+    def _rounded(self, residual: float, field: TensorTrain) -> tuple[float, TensorTrain]:
+        """The solution without the ranks that only the last directions added, if that leaves the residual small."""
+        rounded = field.round(_ROUNDING * self.options.tolerance)
+        found = relative_residual(self.matrix, rounded, self.right_side)
+        return (found, rounded) if found <= self.options.tolerance else (residual, field)
 
     def _failure(self, field: TensorTrain) -> str:
         if max(field.ranks) >= self.options.max_rank:
@@ -262,12 +272,12 @@ class _Alternation:
             if k == last:
                 self.x[k] = solved
                 break
-            cut = self._cut(system, goal, solved)
-            core, passed = self._enlarged(left, right, way, k, *cut)
-            self.x[k + 1] = passed @ self.x[k + 1]
-            self.x[k] = core
+            basis, rest = self._cut(system, goal, solved)
+            core, passed = basis, rest
             if self.enriched:
-                self.z[k] = self._direction(left, right, way, k, cut[0] @ cut[1])
+                core, passed = self._enlarged(k, left, system, basis, rest)
+                self.z[k] = self._direction(k, left, system, basis @ rest)
+            self.x[k], self.x[k + 1] = core, passed @ self.x[k + 1]
             left = left.extended(way.operator[k], way.right_side[k], core, self.z[k])
             self.lefts[k + 1] = left
         self._turn_around()
@@ -302,26 +312,26 @@ class _Alternation:
         return u[:, :rank].view(n, r, rank), values[:rank, None] * vh[:rank]
 
     def _enlarged(
-        self, left: Interface, right: Interface, way: _Direction, k: int, basis: Tensor, rest: Tensor
+        self, k: int, left: Interface, system: LocalSystem, basis: Tensor, rest: Tensor
     ) -> tuple[Tensor, Tensor]:
         """An orthonormal core `[n, r, q']` with directions of the residual, and what goes to the next, `[q', s]`."""
         n, r, q = basis.shape
-        if not self.enriched:
-            return basis, rest
-        towards = project_vector(left.xb, way.right_side[k], right.zb) - project(
+        way, right = self.directions[self.turn], self.rights[k]
+        residual = project_vector(left.xb, way.right_side[k], right.zb) - project(
             left.xx, way.operator[k], right.zx, basis @ rest
         )
-        both = torch.cat([basis, towards], -1).reshape(n * r, -1)
+        both = torch.cat([basis, system.kronecker_sum.smoothed(residual)], -1).reshape(n * r, -1)
         orthonormal, triangular = torch.linalg.qr(both)
         return orthonormal.view(n, r, -1), triangular[:, :q] @ rest
 
-    def _direction(self, left: Interface, right: Interface, way: _Direction, k: int, core: Tensor) -> Tensor:
-        """The next core of z: the residual between its own neighbours, orthonormal."""
+    def _direction(self, k: int, left: Interface, system: LocalSystem, core: Tensor) -> Tensor:
+        """The next core of z: the smoothed residual between its own neighbours, orthonormal."""
+        way, right = self.directions[self.turn], self.rights[k]
         residual = project_vector(left.zb, way.right_side[k], right.zb) - project(
             left.zx, way.operator[k], right.zx, core
         )
         n, r, s = residual.shape
-        found = residual.reshape(n * r, s)
+        found = system.kronecker_sum.smoothed(residual).reshape(n * r, s)
         wanted = min(n * r, max(self.options.enrichment, ceil(_GROWTH * self.x[k].shape[-1])))
         if wanted > s:  # random directions, which the next sweep turns into those of the residual
             scale = torch.linalg.vector_norm(found) / s**0.5

@@ -28,7 +28,7 @@ from sciten.pde.solvers.environments import (
     project,
     project_vector,
 )
-from sciten.pde.solvers.local import LocalSystem, kronecker_sum_inverse
+from sciten.pde.solvers.local import LocalSystem
 from sciten.pde.solvers.solution import require_system
 from sciten.tensor import TensorTrain
 
@@ -80,6 +80,8 @@ class DMRG:
         max_rank: of the state.
         max_sweeps: over all cores.
         seed: of the random start.
+        follow: whether to look for the state nearest to the start in place of the lowest one (DMRG-X; Khemani,
+            Pollmann and Sondhi, Phys. Rev. Lett. 116, 247204 (2016)), such as one in a well that is not the deepest.
         progress: whether to show a progress bar.
     """
 
@@ -88,6 +90,7 @@ class DMRG:
     max_rank: int = 200
     max_sweeps: int = 60
     seed: int = 0
+    follow: bool = False
     progress: bool = False
 
     def __post_init__(self) -> None:
@@ -114,6 +117,10 @@ class DMRG:
         require_system("DMRG", operator, None, start)
         if n_states < 1:
             raise ConfigError(f"DMRG: expected at least one state, got {n_states}")
+        if self.follow and (start is None or n_states > 1):
+            raise ConfigError(
+                f"DMRG: to follow a state expects its start and one state, got {n_states}, {start!r}"
+            )
         size = float(operator.norm())
         if float((operator - operator.mH).norm()) > 1e-12 * size:
             raise ConfigError("DMRG: expected a Hermitian operator")
@@ -143,7 +150,8 @@ class _Search:
         self.shift = size if below else 0.0
         forward = [OperatorCore.of(core) for core in operator.cores]
         self.operators = (forward, mirrored_operator(forward))
-        states = [mode_first(one.cores) for one in below]
+        # Overlaps are kept with the states to be lifted, or with the one to be followed.
+        states = [mode_first(one.cores) for one in ([start] if options.follow else below)]
         self.states = (states, [mirrored(one) for one in states])
         self.turn = 1
         self.x = mirrored(mode_first(start.to(dtype=operator.dtype).cores))
@@ -229,9 +237,11 @@ class _Search:
     ) -> tuple[float, float, Tensor]:
         """The residual before, and the lowest eigenpair of the local operator."""
 
+        target = lifted[0] if self.options.follow else None
+
         def apply(x: Tensor) -> Tensor:
             found = system.apply(x)
-            for state in lifted:
+            for state in lifted if target is None else ():
                 found = found + self.shift * torch.sum(state.conj() * x) * state
             return found
 
@@ -241,13 +251,15 @@ class _Search:
         met = float(torch.linalg.vector_norm(image - energy * start))
         if start.numel() <= _DIRECT:
             matrix = system.dense()
-            for state in lifted:
+            for state in lifted if target is None else ():
                 flat = state.reshape(-1)
                 matrix = matrix + self.shift * flat[:, None] * flat.conj()
             values, vectors = torch.linalg.eigh((matrix + matrix.mH) / 2)
-            return met, float(values[0]), vectors[:, 0].reshape(start.shape)
+            place = _chosen(vectors, target)
+            return met, float(values[place]), vectors[:, place].reshape(start.shape)
         limit = 0.1 * self.options.tolerance * max(1.0, abs(float(energy)))
-        value, vector = davidson(apply, start, kronecker_sum_inverse(system, shift=float(energy)), limit)
+        inverse = system.kronecker_sum.inverse(float(energy))
+        value, vector = davidson(apply, start, inverse, limit, target=target)
         return met, value, vector
 
     def _enlarged(
@@ -281,7 +293,7 @@ class _Search:
     def _clear(self) -> None:
         count = len(self.x)
         self.lefts = [Interface.empty(self.x[0])] * count
-        self.left_overlaps = [[self.x[0].new_ones(1, 1) for _ in self.below]] * count
+        self.left_overlaps = [[self.x[0].new_ones(1, 1) for _ in self.states[0]]] * count
 
     def _begin(self) -> None:
         """Make all cores but the last orthonormal and turn around."""
@@ -312,6 +324,8 @@ def davidson(
     tolerance: float,
     max_iterations: int = 60,
     restart: int = 20,
+    *,
+    target: Tensor | None = None,
 ) -> tuple[float, Tensor]:
     """The lowest eigenpair of a Hermitian map, to a residual of at most `tolerance` if that can be reached.
 
@@ -323,6 +337,7 @@ def davidson(
         tolerance: norm of the residual of the unit vector.
         max_iterations: products with the matrix.
         restart: vectors that are kept.
+        target: of which the nearest pair is taken in place of the lowest.
     """
     shape = start.shape
     basis = (start / torch.linalg.vector_norm(start)).reshape(1, -1)
@@ -331,7 +346,8 @@ def davidson(
     for _ in range(max_iterations):
         small = basis.conj() @ images.mT
         values, vectors = torch.linalg.eigh((small + small.mH) / 2)
-        value, along = float(values[0]), vectors[:, 0]
+        place = _chosen(basis.mT @ vectors, target)
+        value, along = float(values[place]), vectors[:, place]
         vector, image = along @ basis, along @ images
         residual = image - value * vector
         if float(torch.linalg.vector_norm(residual)) <= tolerance:
@@ -348,6 +364,11 @@ def davidson(
         basis = torch.cat([basis, new[None]])
         images = torch.cat([images, matrix(new.view(shape)).reshape(1, -1)])
     return value, (vector / torch.linalg.vector_norm(vector)).view(shape)
+
+
+def _chosen(vectors: Tensor, target: Tensor | None) -> int:
+    """Which of the columns, in the order of their eigenvalues: the first, or that nearest to a target."""
+    return 0 if target is None else int((target.reshape(-1).conj() @ vectors).abs().argmax())
 
 
 def _settled(energies: Sequence[float]) -> bool:

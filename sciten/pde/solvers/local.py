@@ -1,19 +1,18 @@
-"""The linear systems of single cores.
+"""The linear systems of single cores: small but many, and as ill-conditioned as the whole.
 
-They are small but many, and as ill-conditioned as the whole. What makes them quick is that operators of PDEs are near a
-sum of Kronecker products, L ⊗ I ⊗ I + I ⊗ D ⊗ I + I ⊗ I ⊗ R, of the left environment, the core and the right one: the
-nearest such sum, in a sense that stresses low energies, comes from partial means, is inverted exactly by diagonalising
-three small matrices (Lynch, Rice and Thomas, Numer. Math. 6, 185 (1964)), and leaves GMRES (Saad and Schultz, SIAM J.
-Sci. Stat. Comput. 7, 856 (1986)) few steps to do: for a Laplacian the sum is the system itself.
+GMRES (Saad and Schultz, SIAM J. Sci. Stat. Comput. 7, 856 (1986)) with the nearest sum of Kronecker products as its
+preconditioner; see `kronecker_sum`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from sciten.pde.solvers.environments import OperatorCore, project
+from sciten.pde.solvers.kronecker_sum import KroneckerSum
 
 #: Systems of at most so many unknowns are solved directly.
 _DIRECT = 300
@@ -29,6 +28,11 @@ class LocalSystem:
     core: OperatorCore
     right: Tensor
 
+    @cached_property
+    def kronecker_sum(self) -> KroneckerSum:
+        """The nearest sum of Kronecker products."""
+        return KroneckerSum.nearest(self.left, self.core.dense, self.right)
+
     def apply(self, x: Tensor) -> Tensor:
         """The matrix times `[n, r, s]`."""
         return project(self.left, self.core, self.right, x)
@@ -39,7 +43,7 @@ class LocalSystem:
             found = self._direct(right_side)
             if found is not None:
                 return found
-        return gmres(self.apply, right_side, start, kronecker_sum_inverse(self), tolerance, max_iterations)
+        return gmres(self.apply, right_side, start, self.kronecker_sum.inverse(), tolerance, max_iterations)
 
     def rank_within(self, basis: Tensor, rest: Tensor, residual: Tensor, limit: float, most: int) -> int:
         """The least rank q, up to `most`, at which `basis[..., :q] @ rest[:q]` has a residual of norm `limit`, if any.
@@ -78,66 +82,6 @@ class LocalSystem:
     def _direct(self, right_side: Tensor) -> Tensor | None:
         found, info = torch.linalg.solve_ex(self.dense(), right_side.reshape(-1))
         return found.view_as(right_side) if int(info) == 0 and bool(torch.isfinite(found).all()) else None
-
-
-def kronecker_sum_inverse(system: LocalSystem, shift: float = 0.0) -> Callable[[Tensor], Tensor]:
-    """The inverse of the nearest sum of Kronecker products, of the Hermitian part, as a function of `[n, r, s]`.
-
-    With a shift that of the sum minus the shift.
-    """
-    parts, mean = _partial_means(system, None)
-    parts, mean = _partial_means(system, [_low_energy_weights(part) for part in parts])
-    (d, U), (l, V), (q, W) = (torch.linalg.eigh((part + part.mH) / 2) for part in parts)
-    values = d[:, None, None] + l[:, None] + q - (2 * mean.real + shift)
-    # An indefinite system keeps the signs; what is near zero must not be blown up.
-    floor = 1e-8 * values.abs().max().clamp(min=torch.finfo(values.dtype).tiny)
-    inverse = torch.where(values.abs() < floor, 1 / floor, 1 / values)
-
-    def apply(x: Tensor) -> Tensor:
-        found = V.mH @ (U.mH @ x.flatten(1)).view_as(x) @ W.conj()
-        found = V @ (found * inverse) @ W.mT
-        return (U @ found.flatten(1)).view_as(x)
-
-    return apply
-
-
-Parts = tuple[Tensor, Tensor, Tensor]
-
-
-def _partial_means(system: LocalSystem, weights: "Sequence[Tensor] | None") -> tuple[Parts, Tensor]:
-    """Means over two of the three factors, `[n, n]`, `[r, r]` and `[s, s]`, and the mean over all.
-
-    With weights: matrices of trace one for each factor, over which means are taken in place of all states alike.
-    """
-    left, right, core = system.left, system.right, system.core.dense
-    if weights is None:
-        sizes = core.shape[1], left.shape[-1], right.shape[-1]
-        weights = [torch.eye(k, dtype=core.dtype, device=core.device) / k for k in sizes]
-    of_core, of_left, of_right = weights
-    left_mean = torch.einsum("Rtr,rt->R", left, of_left)
-    right_mean = torch.einsum("Sus,su->S", right, of_right)
-    core_mean = torch.einsum("RnmS,mn->RS", core, of_core)
-    parts = (
-        torch.einsum("R,RnmS,S->nm", left_mean, core, right_mean),
-        torch.einsum("Rtr,R->tr", left, core_mean @ right_mean),
-        torch.einsum("Sus,S->us", right, left_mean @ core_mean),
-    )
-    return parts, left_mean @ core_mean @ right_mean
-
-
-def _low_energy_weights(part: Tensor) -> Tensor:
-    """Weights for states of low energy.
-
-    The means over all states of a coefficient that varies, times the highest energies, would be far larger than the low
-    energies, which the solution is made of, and the sum wrong for these.
-    """
-    values, vectors = torch.linalg.eigh((part + part.mH) / 2)
-    above = values - values[0]
-    gap = above[min(2, len(above) - 1)] + 1e-6 * above[-1]
-    if not bool(gap > 0):
-        return torch.eye(len(part), dtype=part.dtype, device=part.device) / len(part)
-    share = (1 + above / gap) ** -2
-    return (vectors * (share / share.sum())) @ vectors.mH
 
 
 def gmres(

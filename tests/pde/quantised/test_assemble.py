@@ -13,6 +13,7 @@ from sciten.pde import (
     Operator,
     Periodic,
     Problem,
+    RankOne,
     Robin,
     advection,
     divergence,
@@ -144,8 +145,12 @@ def test_bad_uses_are_refused() -> None:
             lambda: solve(Problem(-laplacian(Grid.chebyshev([(0.0, 1.0)], 8)), 1.0), format=Bits()),
             "Chebyshev",
         ),
-        (lambda: solve(Problem(given_operator(grid, train), 1.0), format=Bits()), "cannot be split"),
-        (lambda: solve(Problem(-laplacian(grid), 1.0), format=Bits(), solver=ExponentialSums()), "use AMEn"),
+        (lambda: solve(Problem(given_operator(grid, train), 1.0), format=Bits(True)), "cannot be split"),
+        (
+            lambda: solve(Problem(-laplacian(grid), 1.0), format=Bits(True), solver=ExponentialSums()),
+            "use AMEn",
+        ),
+        (lambda: solve(Problem(-laplacian(grid), 1.0), format=Bits(), preconditioner=RankOne()), "their own"),
         (lambda: Bits(interleave=True).field(grid, torch.ones(8, 8), 1e-10), "interleaved bits"),
     ]:
         with pytest.raises(ConfigError, match=words):

@@ -7,7 +7,7 @@ from sciten.pde import ALS, GMRES, AMEn
 from sciten.pde.solvers.amen import random_train
 from sciten.pde.solvers.environments import OperatorCore, extend, mirrored_operator, mode_first, project
 from sciten.pde.solvers.exponential_sums import kronecker_sum
-from sciten.pde.solvers.local import LocalSystem, gmres, kronecker_sum_inverse
+from sciten.pde.solvers.local import LocalSystem, gmres
 from sciten.tensor import TensorTrain
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
@@ -126,7 +126,7 @@ def test_kronecker_sums_are_inverted_exactly(dtype: torch.dtype) -> None:
         torch.stack([eyes[2], r]),
     )
     x = random(4, 3, 5, dtype=dtype, seed=9)
-    torch.testing.assert_close(kronecker_sum_inverse(system)(system.apply(x)), x)
+    torch.testing.assert_close(system.kronecker_sum.inverse()(system.apply(x)), x)
 
 
 @DTYPES

@@ -3,12 +3,12 @@ import torch
 from torch import Tensor
 
 from sciten.errors import ConfigError
-from sciten.pde import DMRG, Grid, Operator, laplacian, local_operator, potential
+from sciten.pde import DMRG, Axis, Dirichlet, Grid, Neumann, Operator, laplacian, local_operator, potential
 from sciten.pde.assemble import assemble
+from sciten.pde.hamiltonians import gaussian, henon_heiles, sine_kinetic
 from sciten.pde.solvers.eigen import davidson
 from sciten.pde.solvers.exponential_sums import kronecker_sum
 from sciten.tensor import TensorTrain
-from workflows.henon_heiles import sine_dvr_kinetic
 
 
 def hermitian(n: int, dtype: torch.dtype, seed: int) -> Tensor:
@@ -39,7 +39,7 @@ def test_coupled_oscillators_have_their_normal_modes() -> None:
     d, c = 4, 0.3
     grid = Grid.uniform([(-6.0, 6.0)] * d, 36)
     # The kinetic energy of the sine DVR, whose error is exponentially small.
-    kinetic = sine_dvr_kinetic(36, 12.0)
+    kinetic = sine_kinetic(grid.axes[0])
     h = oscillators(grid, c) + 0.5 * laplacian(grid)
     for i in range(d):
         h = h + local_operator(grid, {i: kinetic})
@@ -59,6 +59,28 @@ def oscillators(grid: Grid, c: float) -> Operator:
     return h
 
 
+def test_a_state_is_followed_past_deeper_wells() -> None:
+    """From three dimensions on the box of Hénon-Heiles has lower states than that at the origin."""
+    operator = henon_heiles(3, points=12)
+    h, start = assemble(operator).matrix, gaussian(operator.grid)
+    state = DMRG(1e-6, follow=True).lowest(h, start=start)[0]
+    values, vectors = torch.linalg.eigh(h.full().reshape(1728, 1728))
+    overlaps = (start.full().reshape(-1) @ vectors).abs()
+    place = int(overlaps.argmax())
+    assert place > 0 and state.converged
+    assert state.energy == pytest.approx(float(values[place]), abs=1e-9)
+    assert abs(float(state.field.inner(start))) == pytest.approx(float(overlaps[place]), abs=1e-6)
+
+
+def test_two_dimensions_of_henon_heiles_are_those_of_dense_diagonalisation() -> None:
+    operator = henon_heiles(2)
+    h = assemble(operator).matrix
+    state = DMRG(1e-7, follow=True).lowest(h, start=gaussian(operator.grid))[0]
+    assert state.energy == pytest.approx(
+        float(torch.linalg.eigvalsh(h.full().reshape(1024, 1024))[0]), abs=1e-10
+    )
+
+
 def test_davidson_finds_the_lowest_pair() -> None:
     a = torch.diag(torch.arange(50, dtype=torch.float64)) + 0.1 * hermitian(50, torch.float64, 1)
     start = torch.ones(50, dtype=torch.float64)
@@ -75,6 +97,8 @@ def test_bad_searches_are_refused() -> None:
         (lambda: DMRG(0.0), "tolerance"),
         (lambda: DMRG(max_rank=0), "max_rank"),
         (lambda: DMRG().lowest(h, n_states=0), "at least one state"),
+        (lambda: DMRG(follow=True).lowest(h), "expects its start"),
+        (lambda: sine_kinetic(Axis(0.0, 1.0, 4, (Neumann(), Dirichlet()))), "Dirichlet at both ends"),
         (lambda: DMRG().lowest(TensorTrain.ones([2, 2])), "operator"),
         (lambda: DMRG().lowest(h * 1j), "Hermitian"),
         (lambda: DMRG().lowest(collocation), "Hermitian"),

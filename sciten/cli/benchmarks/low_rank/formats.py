@@ -10,11 +10,12 @@ from tqdm import tqdm
 
 import sciten
 from sciten.cli.benchmarks import machine
+from sciten.cli.benchmarks.low_rank import core_shapes, newton_kernel
 from sciten.cli.benchmarks.low_rank.contest import Program, contest
-from sciten.cli.benchmarks.summary import target
+from sciten.cli.benchmarks.summary import at_most, target
 from sciten.tensor import TensorTrain
 
-PARTS = ("arithmetic",)
+PARTS = ("arithmetic", "newton", "core_shapes")
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,21 @@ class Settings:
 def run(settings: Settings, *, progress: bool = True) -> dict[str, Any]:
     """Measure, and return a document for JSON."""
     document: dict[str, Any] = {
-        "question": "tensor trains in float64: time of arithmetic beside torchTT",
+        "question": "low-rank formats in float64: time beside torchTT, and what decompositions reach",
         "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": machine.describe(),
         "versions": {"sciten": sciten.__version__, "torch": torch.__version__},
         "settings": {"rounds": settings.rounds, "small": settings.small, "limit_s": settings.limit},
         "cases": [],
     }
+    measures: Mapping[str, Callable[[Settings, tqdm], list[dict[str, Any]]]] = {
+        "arithmetic": _arithmetic,
+        "newton": _newton,
+        "core_shapes": _core_shapes,
+    }
     with tqdm(total=len(settings.only), unit="part", disable=None if progress else True) as bar:
         for part in settings.only:
-            document["cases"] += {"arithmetic": _arithmetic}[part](settings, bar)
+            document["cases"] += measures[part](settings, bar)
             bar.update()
     return document
 
@@ -74,6 +80,52 @@ def _arithmetic(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
             row["targets"] = [target("torchTT / sciten", min(row["ratios"].values()), 1.0)]
         rows.append({"part": "arithmetic", **row})
     return rows
+
+
+def _newton(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
+    """The long-range part of 1/|x| in Chebyshev-Tucker form."""
+    bar.set_description("Newton kernel")
+    rows = []
+    for found in newton_kernel.measure([64] if settings.small else tuple(newton_kernel.PUBLISHED_RANKS)):
+        published = found["published_rank"]
+        row: dict[str, Any] = {
+            "part": "newton",
+            "title": f"long-range Newton kernel on [-1, 1]³, n = {found['n']}",
+            "programs": {"sciten": {"ms": _once(found["seconds"]), "error": found["relative_error"]}},
+            **found,
+        }
+        if published is not None:
+            row["targets"] = [
+                at_most("largest Tucker rank", max(found["ranks"]), published),
+                at_most("relative error on the slice in the middle", found["relative_error"], 1e-7),
+            ]
+        rows.append(row)
+    return rows
+
+
+def _core_shapes(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
+    """Greedy and exact core shapes over a sweep of budgets."""
+    bar.set_description("core shapes")
+    budgets = core_shapes.BUDGETS[:3] if settings.small else core_shapes.BUDGETS
+    found = core_shapes.measure(budgets=budgets)
+    worse = sum(row["exact"]["bound"] > row["greedy"]["bound"] * (1 + 1e-12) for row in found["rows"])
+    better = sum(row["exact"]["bound"] < row["greedy"]["bound"] * (1 - 1e-12) for row in found["rows"])
+    seconds = sum(row["exact"]["seconds"] for row in found["rows"])
+    return [
+        {
+            "part": "core_shapes",
+            "title": f"core shapes of {'×'.join(map(str, found['shape']))} for {len(budgets)} budgets, exact",
+            "programs": {"sciten": {"ms": _once(seconds)}},
+            "exact_better": better,
+            "targets": [at_most("budgets where exact is worse than greedy", worse, 0)],
+            **found,
+        }
+    ]
+
+
+def _once(seconds: float) -> dict[str, float]:
+    ms = round(1e3 * seconds, 2)
+    return {"min": ms, "median": ms, "max": ms}
 
 
 def _as_expected(

@@ -4,7 +4,7 @@ from math import log2
 import pytest
 import torch
 
-from sciten.cli.benchmarks.tensor_formats import core_shapes, newton_kernel
+from sciten.cli.benchmarks.low_rank import core_shapes, newton_kernel
 
 
 @pytest.mark.parametrize("accuracy", [1e-4, 1e-8])

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ def prepare(request: Request) -> Job:
     facts = {
         "load_s": time.perf_counter() - start,
         "cpp": bool(torchtt.cpp_enabled()),
-        "version": torchtt.__version__,
+        "version": version("torchTT"),
     }
 
     def check() -> dict[str, Any]:

@@ -1,1 +1,0 @@
-"""`sciten benchmark tensor-formats`: low-rank formats beside other libraries and published figures."""
