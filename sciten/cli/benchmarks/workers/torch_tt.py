@@ -1,7 +1,7 @@
 """The worker for torchTT, run as a script by a Python that has it; no sciten in it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -28,6 +28,8 @@ def prepare(request: Request) -> Job:
         result = call()
         if isinstance(result, torch.Tensor):
             return {"value": float(result)}
+        if "places" in request:  # of a result that is too large to hand on
+            return {"values": [entry(result.cores, place) for place in request["places"]]}
         np.savez(request["answer"], *[core.numpy() for core in result.cores])
         return {}
 
@@ -61,6 +63,14 @@ def train(arrays: dict[str, torch.Tensor], name: str) -> Any:
     """A train by the names of its cores."""
     count = sum(key.startswith(f"{name}_") for key in arrays)
     return torchtt.TT([arrays[f"{name}_{k}"] for k in range(count)])
+
+
+def entry(cores: Sequence[torch.Tensor], place: Sequence[int]) -> float:
+    """An entry of a train."""
+    row = cores[0][:, place[0]]
+    for core, index in zip(cores[1:], place[1:], strict=True):
+        row = row @ core[:, index]
+    return float(row)
 
 
 if __name__ == "__main__":
