@@ -33,7 +33,8 @@ def multiply(left: Chain, right: Chain) -> list[Tensor]:
     """The product entry by entry: ranks multiply."""
     cores = []
     for a, b in zip(left, right, strict=True):
-        core = torch.einsum("...anb,...cnd->...acnbd", a, b)
+        # Written once, in order: einsum would multiply in another order and copy.
+        core = a[..., :, None, :, :, None] * b[..., None, :, :, None, :]
         cores.append(core.flatten(-2).flatten(-4, -3))
     return cores
 
