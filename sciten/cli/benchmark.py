@@ -183,12 +183,14 @@ def pde(
 
     parts = _parts("pde", only, dict.fromkeys(pde_.PARTS, ""))
     _warn_of_load()
-    document = pde_.run(
-        pde_.Settings(torchtt_python=torchtt_python, only=parts, rounds=rounds, limit=limit, small=small)
+    settings = pde_.Settings(
+        torchtt_python=torchtt_python, only=parts, rounds=rounds, limit=limit, small=small
     )
-    print(report.table(document))
     complete = torchtt_python is not None and parts == pde_.PARTS and not small
-    _write(document, json, "pde", complete=complete)
+    with _kept(_target(json, "pde", complete=complete)) as keep:
+        document = pde_.run(settings, after_part=keep)
+        print(report.table(document))
+        _write(document, json, "pde", complete=complete)
 
 
 def _parts(command: str, chosen: list[str] | None, known: Mapping[str, str]) -> tuple[str, ...]:

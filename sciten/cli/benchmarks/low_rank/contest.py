@@ -79,7 +79,7 @@ def contest(
         tolerances: descending, to be tried in this order.
         good: from the reply of a check and the train it wrote, whether it serves, and facts about it.
         rounds: of timing.
-        limit: seconds for a call; a program that takes longer is left out.
+        limit: seconds for a call of a peer; one that takes longer is stopped.
         bar: to say what is going on.
     """
     facts: dict[str, dict[str, Any]] = {}
@@ -93,7 +93,11 @@ def contest(
             worker = stack.enter_context(program.worker())
             try:
                 facts[program.title] = _calibrated(
-                    worker, {**request, **files, "options": dict(program.options)}, tolerances, good, limit
+                    worker,
+                    {**request, **files, "options": dict(program.options)},
+                    tolerances,
+                    good,
+                    None if program.name == OURS else limit,
                 )
                 ready.append(worker)
             except WorkerError as error:
@@ -114,7 +118,7 @@ def _calibrated(
     request: dict[str, Any],
     tolerances: Sequence[float],
     good: Callable[[Mapping[str, Any], TensorTrain | None], tuple[bool, dict[str, Any]]],
-    limit: float,
+    limit: float | None,
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for tolerance in tolerances:

@@ -59,8 +59,13 @@ class Settings:
     small: bool = False
 
 
-def run(settings: Settings, *, progress: bool = True) -> dict[str, Any]:
-    """Measure, and return a document for JSON."""
+def run(
+    settings: Settings,
+    *,
+    progress: bool = True,
+    after_part: Callable[[dict[str, Any]], object] | None = None,
+) -> dict[str, Any]:
+    """Measure, and return a document for JSON; `after_part` is given what there is so far after every part."""
     document: dict[str, Any] = {
         "question": "low-rank solvers of stationary problems: time at equal true residual, and true errors",
         "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -80,6 +85,8 @@ def run(settings: Settings, *, progress: bool = True) -> dict[str, Any]:
         for part in settings.only:
             document["cases"] += measures[part](settings, bar)
             bar.update()
+            if after_part is not None:
+                after_part(document)
     return document
 
 
