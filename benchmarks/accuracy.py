@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -212,7 +213,8 @@ def trained(
         return dict(json.loads(done.read_text(encoding="utf-8")))
     before = machine.load()
     overrides: tuple[str, ...] = ()
-    if task.budget_minutes is not None and not (folder / "checkpoint").is_dir():
+    if task.budget_minutes is not None:
+        shutil.rmtree(folder, ignore_errors=True)  # the wall time is that of a whole run, not of its rest
         overrides = (f"epochs={epochs_within(task.budget_minutes, run, train_file)}",)
     start = time.perf_counter()
     lines = train(run, seed, train_file, folder, *overrides)
