@@ -6,6 +6,7 @@ INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers
 TORCHMD := .venv-torchmd
 FAIRCHEM := .venv-fairchem
+TORCHTT := .venv-torchtt
 
 # One thread for each of two test processes: OpenMP threads that wait for each other spin, and starve on busy cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
@@ -37,12 +38,14 @@ format: install ## format the code and mend what ruff can mend
 	$(BIN)/python -m ruff check --fix
 	$(BIN)/python -m ruff format
 
-bench: install $(PEERS)/.installed $(TORCHMD)/.installed $(FAIRCHEM)/.installed ## measure what the README reports, beside the peers (about 2 hours, idle machine)
+bench: install $(PEERS)/.installed $(TORCHMD)/.installed $(FAIRCHEM)/.installed $(TORCHTT)/.installed ## measure what the README reports, beside the peers (about 3 hours, idle machine)
 	$(BIN)/sciten benchmark mace --peer-python $(CURDIR)/$(PEERS)/bin/python
 	$(BIN)/python benchmarks/mace_parity.py --peer-python $(CURDIR)/$(PEERS)/bin/python
 	$(BIN)/sciten benchmark tensor-products --fairchem-python $(CURDIR)/$(FAIRCHEM)/bin/python \
 	  --torchmd-python $(CURDIR)/$(TORCHMD)/bin/python
 	$(BIN)/python benchmarks/tensornet_parity.py --peer-python $(CURDIR)/$(TORCHMD)/bin/python
+	$(BIN)/sciten benchmark tensor-formats --torchtt-python $(CURDIR)/$(TORCHTT)/bin/python
+	$(BIN)/sciten benchmark pde --torchtt-python $(CURDIR)/$(TORCHTT)/bin/python
 	$(BIN)/python benchmarks/datasets_memory.py
 	$(BIN)/python benchmarks/readme_table.py
 
@@ -58,7 +61,7 @@ constraints: install ## write the versions in .venv to constraints.txt
 	@mv constraints.txt.new constraints.txt
 
 clean: ## remove .venv, the peers' environments and what the tools leave behind
-	rm -rf $(VENV) $(PEERS) $(TORCHMD) $(FAIRCHEM) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) $(PEERS) $(TORCHMD) $(FAIRCHEM) $(TORCHTT) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -77,6 +80,13 @@ $(PEERS)/.installed: constraints.txt | $(BIN)/python
 	$(PYTHON) -m venv --clear $(PEERS)
 	$(PEERS)/bin/python -m pip install $$(grep '^torch==' constraints.txt) mace-torch==0.3.16 symmetrix-xl==0.1.1 \
 	  cuequivariance cuequivariance-torch safetensors
+	@touch $@
+
+# Built here, so that it has its C++ extension.
+$(TORCHTT)/.installed: constraints.txt | $(BIN)/python
+	$(PYTHON) -m venv --clear $(TORCHTT)
+	$(TORCHTT)/bin/python -m pip install $$(grep '^torch==' constraints.txt) numpy setuptools wheel ninja
+	$(TORCHTT)/bin/python -m pip install --no-build-isolation --no-binary torchTT torchTT==0.5.0
 	@touch $@
 
 $(TORCHMD)/.installed: constraints.txt | $(BIN)/python

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sciten.cli.benchmarks import tables
+from sciten.cli.benchmarks.low_rank import report as low_rank
 from sciten.cli.benchmarks.tensor_products import report
 from sciten.files import write_text
 
@@ -116,6 +117,23 @@ def accuracy(document: Document) -> str:
     return f"{text} (`{command}`).\n\n" + "\n".join(lines)
 
 
+def low_rank_formats(document: Document) -> str:
+    """Arithmetic of tensor trains, and what decompositions reach."""
+    return (
+        "**Low-rank formats on the CPU**, float64, beside torchTT: medians, each program with its best number of "
+        "threads (`sciten benchmark tensor-formats`).\n\n" + low_rank.markdown(document)
+    )
+
+
+def solvers(document: Document) -> str:
+    """Stationary problems beside torchTT and beside exact solutions."""
+    return (
+        "**Stationary problems on the CPU**, float64: every program at the largest tolerance with which its true "
+        "residual is small enough, measured alike for all; medians, each with its best number of threads "
+        "(`sciten benchmark pde`).\n\n" + low_rank.markdown(document)
+    )
+
+
 def memory(document: Document) -> str:
     """Memory for iterating a large dataset."""
     return (
@@ -134,6 +152,8 @@ REPORTED: Mapping[str, Callable[[Document], str]] = {
     "mace_parity.json": parity,
     "tensornet_parity.json": tensornet_parity,
     "tensor_products.json": products,
+    "tensor_formats.json": low_rank_formats,
+    "pde.json": solvers,
     "datasets_memory.json": memory,
 }
 

@@ -9,6 +9,56 @@ def table(document: Mapping[str, Any]) -> str:
     return "\n\n".join(_case(case) for case in document["cases"])
 
 
+def markdown(document: Mapping[str, Any]) -> str:
+    """A Markdown table with a line for each case, and a caption."""
+    lines = ["| | sciten | reached | peers / sciten |", "|---|---:|---|---|"]
+    lines += [_line(case) for case in document["cases"]]
+    settings, machine = document["settings"], document["machine"]
+    caption = (
+        f"{machine['processor']}, medians of up to {settings['rounds']} rounds, {document['measured']}; calls of "
+        f"a peer that took longer than {settings['limit_s']:.0f} s were stopped; sciten {document['versions']['sciten']}, "
+        f"torch {document['versions']['torch']}{_peer_version(document)}."
+    )
+    return "\n".join(lines) + f"\n\n{caption}"
+
+
+def _line(case: Mapping[str, Any]) -> str:
+    ours = min(
+        (p for name, p in case["programs"].items() if name.startswith("sciten")),
+        key=lambda program: program["ms"]["median"],
+    )
+    facts = [
+        f"{label} {_number(ours[fact])}"
+        for fact, label in (("true_residual", "residual"), ("residual", "residual"), ("error", "error"))
+        if fact in ours
+    ]
+    rank = ours.get("largest_rank", case.get("largest_rank", max(case.get("ranks", [0]))))
+    facts += [f"rank {rank}"] if rank else []
+    facts += (
+        [f"better than greedy for {case['exact_better']}, worse for none"] if "exact_better" in case else []
+    )
+    peers = [f"{name} {ratio:.1f}" for name, ratio in case.get("ratios", {}).items()]
+    stopped = {name.rpartition(",")[0] for name, p in case["programs"].items() if "stopped_s" in p}
+    peers += [f"{name} > {1e3 * _stopped(case) / ours['ms']['median']:.0f}" for name in sorted(stopped)]
+    median = ours["ms"]["median"]
+    time = f"{median / 1e3:.1f} s" if median >= 1e3 else f"{median:.0f} ms"
+    return (
+        f"| {case['title']} | {time} | {', '.join(facts)} | {', '.join(peers) or case.get('published', '')} |"
+    )
+
+
+def _stopped(case: Mapping[str, Any]) -> float:
+    return float(min(p["stopped_s"] for p in case["programs"].values() if "stopped_s" in p))
+
+
+def _peer_version(document: Mapping[str, Any]) -> str:
+    for case in document["cases"]:
+        for program in case["programs"].values():
+            if "version" in program:
+                return f", torchTT {program['version']} with its C++ extension"
+    return ""
+
+
 def _case(case: Mapping[str, Any]) -> str:
     lines = [case["title"]]
     for name, program in case["programs"].items():
