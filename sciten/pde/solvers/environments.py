@@ -7,7 +7,7 @@ ones of the mirrored train.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,21 +65,29 @@ def project(left: Tensor, core: OperatorCore, right: Tensor, x: Tensor) -> Tenso
     t, s, u = left.shape[1], x.shape[2], right.shape[1]
     rows = x.transpose(0, 1).flatten(1)
     towards = right.transpose(1, 2).reshape(S * s, u)
-    step = max(1, _CACHED // (max(R * m, S * n) * s))
     found = x.new_empty(n, t, u)
-    for start in range(0, t, step):
-        piece = core._between(left[:, start : start + step], rows, s)
-        found[:, start : start + step] = (piece.permute(1, 2, 0, 3).reshape(-1, S * s) @ towards).view(
-            n, -1, u
-        )
+    for part in _pieces(t, max(R * m, S * n) * s):
+        piece = core._between(left[:, part], rows, s)
+        found[:, part] = (piece.permute(1, 2, 0, 3).reshape(-1, S * s) @ towards).view(n, -1, u)
     return found
 
 
 def extend(left: Tensor, core: OperatorCore, test: Tensor, x: Tensor) -> Tensor:
     """The environment `[R', t', s]` after one more core, with the test core `[n, t, t']`."""
-    found = core.between(left, x)
-    S, n, t, s = found.shape
-    return test.reshape(n * t, -1).mH @ found.reshape(S, n * t, s)
+    R, n, m, S = core.dense.shape
+    s = x.shape[2]
+    rows = x.transpose(0, 1).flatten(1)
+    found = x.new_zeros(S, test.shape[2], s)
+    for part in _pieces(test.shape[1], max(R * m, S * n) * s):
+        piece = core._between(left[:, part], rows, s)  # [S, n, some of t, s]
+        found += test[:, part].flatten(0, 1).mH @ piece.flatten(1, 2)
+    return found
+
+
+def _pieces(rows: int, width: int) -> Iterator[slice]:
+    """Some rows at a time, so that what is made of them stays in the processor's cache."""
+    step = max(1, _CACHED // width)
+    return (slice(start, start + step) for start in range(0, rows, step))
 
 
 def project_vector(left: Tensor, core: Tensor, right: Tensor) -> Tensor:

@@ -56,15 +56,13 @@ class LocalSystem:
             most: largest rank.
         """
         ends = torch.einsum("Sus,ks->kSu", self.right, rest)  # what follows each vector of the basis
-        through = self.core.between(self.left, basis)  # [S, n, t, k]
         rank = len(rest)
         while rank > 1:
             # From the least important: a block at once as long as it can go, then one by one.
             block = min(_BLOCK, rank - most if rank > most else rank - 1)
+            through = self.core.between(self.left, basis[..., rank - block : rank])  # [S, n, t, k]
             while block:
-                dropped = torch.einsum(
-                    "Sntk,kSu->ntu", through[..., rank - block : rank], ends[rank - block : rank]
-                )
+                dropped = torch.einsum("Sntk,kSu->ntu", through[..., -block:], ends[rank - block : rank])
                 if rank > most or float(torch.linalg.vector_norm(residual + dropped)) <= limit:
                     residual, rank = residual + dropped, rank - block
                     break

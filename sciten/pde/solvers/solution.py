@@ -10,6 +10,9 @@ from sciten.errors import ConfigError
 from sciten.pde.solvers.environments import OperatorCore, mirrored, mirrored_operator, mode_first
 from sciten.tensor import CP, TensorTrain, TreeTensor
 
+#: Numbers of a matrix that is made at a time where a residual is computed.
+_ROWS = 2**22
+
 
 @dataclass(frozen=True)
 class Solution:
@@ -65,10 +68,15 @@ def _factor(
     """
     image, given = factor[:, :1].unsqueeze(0), factor[:, 1:]
     for operator, core, known in zip(operators, x, b, strict=True):
-        through = operator.between(image, core)  # [R', n, s, r']
-        R, n, s, r = through.shape
-        states = through.permute(1, 2, 0, 3).reshape(n * s, R * r)
-        factor = torch.linalg.qr(torch.cat([states, (given @ known).flatten(0, 1)], 1), mode="r").R
+        R, r = operator.dense.shape[-1], core.shape[-1]
+        n, width = len(core), R * r + known.shape[-1]
+        step = max(1, _ROWS // (n * width))
+        factor = image.new_zeros(0, width)
+        for start in range(0, image.shape[1], step):  # not all rows at once: they are many more than columns
+            part = slice(start, start + step)
+            states = operator.between(image[:, part], core).permute(1, 2, 0, 3).flatten(2).flatten(0, 1)
+            rows = torch.cat([states, (given[part] @ known).flatten(0, 1)], 1)
+            factor = torch.linalg.qr(torch.cat([factor, rows]), mode="r").R
         image = factor[:, : R * r].unflatten(1, (R, r)).transpose(0, 1)
         given = factor[:, R * r :]
     return factor

@@ -16,8 +16,8 @@ def markdown(document: Mapping[str, Any]) -> str:
     settings, machine = document["settings"], document["machine"]
     caption = (
         f"{machine['processor']}, medians of up to {settings['rounds']} rounds, {document['measured']}; calls of "
-        f"a peer that took longer than {settings['limit_s']:.0f} s were stopped; sciten {document['versions']['sciten']}, "
-        f"torch {document['versions']['torch']}{_peer_version(document)}."
+        f"a peer that took longer than {settings['limit_s']:.0f} s were stopped; sciten "
+        f"{document['versions']['sciten']}, torch {document['versions']['torch']}{_peer_version(document)}."
     )
     return "\n".join(lines) + f"\n\n{caption}"
 
