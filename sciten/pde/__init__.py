@@ -19,12 +19,14 @@ from sciten.pde.solvers.amen import ALS, AMEn
 from sciten.pde.solvers.eigen import DMRG, Eigenstate
 from sciten.pde.solvers.exponential_sums import ExponentialSums
 from sciten.pde.solvers.gmres import GMRES
+from sciten.pde.solvers.mals import MALS
 from sciten.pde.solvers.solution import Solution
 
 __all__ = [
     "ALS",
     "DMRG",
     "GMRES",
+    "MALS",
     "AMEn",
     "Axis",
     "Bits",

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 from sciten.errors import ConfigError
-from sciten.tensor import CP, TensorTrain
+from sciten.tensor import TensorTrain
 from sciten.tensor.decompose import tt_cross, tt_svd
+from sciten.tensor.formats import Format
 from sciten.tensor.formats.convert import to_tensor_train
 
 #: Up to so many entries a function is evaluated everywhere, which no sampling can be wrong about.
 _DENSE = 2**16
 
 #: What a field may be given as: a number, a function of points `[n_points, d]`, or values on the grid.
-Source = float | complex | Callable[[Tensor], Any] | TensorTrain | CP | Tensor | np.ndarray
+Source = float | complex | Callable[[Tensor], Any] | Format | Tensor | np.ndarray
 
 
 def sample(
@@ -101,7 +102,7 @@ def as_field(
         tensor = torch.as_tensor(source)
         _require_shape(name, tuple(tensor.shape), shape)
         found = tt_svd(tensor.to(torch.complex128 if tensor.is_complex() else torch.float64), tolerance)
-    elif isinstance(source, TensorTrain | CP):
+    elif isinstance(source, Format):
         _require_shape(name, source.shape, shape)
         found = to_tensor_train(source)
     elif callable(source):

@@ -35,8 +35,8 @@ class Problem:
 
     Args:
         operator: such as `-laplacian(grid)`.
-        source: a number, a function of points `[n_points, d]` to `[n_points]`, or values on the grid (a `TensorTrain`,
-            a `CP` or an array).
+        source: a number, a function of points `[n_points, d]` to `[n_points]`, or values on the grid (an array,
+            or any low-rank format).
     """
 
     operator: Operator

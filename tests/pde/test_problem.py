@@ -28,6 +28,10 @@ from sciten.pde import (
 )
 from sciten.pde.boundary import Condition
 from sciten.pde.fields import sample
+from sciten.tensor import TreeTensor
+from sciten.tensor.decompose import chebyshev_tucker
+from sciten.tensor.formats import Tree
+from sciten.tensor.formats.convert import to_tree_tensor
 
 
 def u(x: Tensor) -> Tensor:
@@ -233,3 +237,24 @@ def test_sources_that_cannot_be_used_are_refused() -> None:
     ]:
         with pytest.raises(ConfigError, match=words):
             solve(Problem(-laplacian(grid), source))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("operator", [lambda grid: -laplacian(grid), variable], ids=["separable", "variable"])
+def test_solutions_go_on_trees(operator: Callable[[Grid], Operator]) -> None:
+    grid = Grid.uniform([(0.0, 1.0)] * 4, 6)
+    problem = Problem(operator(grid), 1.0)
+    train, tree = solve(problem), solve(problem, format=Tree.balanced(4))
+    assert tree.converged and isinstance(tree.field, TreeTensor) and tree.residual <= 1e-8
+    torch.testing.assert_close(tree.field.full(), train.field.full())
+    with pytest.raises(ConfigError, match="leaves in order"):
+        solve(problem, format=Tree(((0, 2), (1, 3))))
+
+
+def test_sources_may_be_in_any_format() -> None:
+    grid = Grid.chebyshev([(0.0, 1.0)] * 3, 12)
+    function = lambda x: torch.exp(-x.square().sum(-1))  # noqa: E731
+    found = chebyshev_tucker(function, [(0.0, 1.0)] * 3, 1e-10).on_grid(grid.points())
+    for source in (found, to_tree_tensor(found, Tree.caterpillar(3))):
+        field = solve(Problem(-laplacian(grid), source)).field.full()
+        expected = solve(Problem(-laplacian(grid), function)).field.full()
+        torch.testing.assert_close(field, expected, rtol=1e-7, atol=1e-9)

@@ -23,8 +23,9 @@ from sciten.pde.quantised.multilevel import Ends, MultilevelPreconditioner, bpx,
 from sciten.pde.quantised.ordering import bits, interleaved, serial
 from sciten.pde.quantised.stencils import Condition, tridiagonal
 from sciten.pde.quantised.vectors import unit
-from sciten.tensor import CP, TensorTrain
+from sciten.tensor import TensorTrain
 from sciten.tensor.decompose import tt_svd
+from sciten.tensor.formats import Format
 from sciten.tensor.formats.diagonal import diagonal
 
 #: Sums of operators with coefficients are rounded to this share of their norm, near the precision.
@@ -102,7 +103,7 @@ class Bits:
             return TensorTrain.ones(shape) * source
         if isinstance(source, TensorTrain) and source.shape == tuple(shape):
             return source
-        if callable(source) and not isinstance(source, TensorTrain | CP | Tensor):
+        if callable(source) and not isinstance(source, Format | Tensor):
             return self.sample(grid, source, [0.0] * d, tolerance, name)
         split = as_field(source, grid.points(), tolerance, name=name).reshape(shape)
         if not self.interleave or d == 1:

@@ -94,7 +94,7 @@ class AMEn:
             ConfigError: shapes do not fit, or entries are not finite.
         """
         require_system("AMEn", matrix, right_side, start)
-        return _Alternation(self, matrix, right_side, start).run()
+        return Alternation(self, matrix, right_side, start).run()
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class ALS:
             seed=self.seed,
             progress=self.progress,
         )
-        return _Alternation(amen, matrix, right_side, start, enriched=False).run()
+        return Alternation(amen, matrix, right_side, start, enriched=False).run()
 
 
 def random_train(like: TensorTrain, rank: int, seed: int) -> TensorTrain:
@@ -151,14 +151,14 @@ def random_train(like: TensorTrain, rank: int, seed: int) -> TensorTrain:
 
 
 @dataclass
-class _Direction:
+class Direction:
     """The operator and the right side, seen from one end."""
 
     operator: list[OperatorCore]
     right_side: list[Tensor]
 
 
-class _Alternation:
+class Alternation:
     """The state of a run: cores, and what lies to the right of each of them, in the direction of the sweep."""
 
     def __init__(
@@ -176,10 +176,10 @@ class _Alternation:
         self.options, self.enriched = options, enriched
         self.matrix, self.right_side = matrix.to(dtype=dtype), right_side.to(dtype=dtype)
         start = random_train(self.right_side, 2, options.seed) if start is None else start.to(dtype=dtype)
-        forward = _Direction(
+        forward = Direction(
             [OperatorCore.of(core) for core in self.matrix.cores], mode_first(self.right_side.cores)
         )
-        backward = _Direction(mirrored_operator(forward.operator), mirrored(forward.right_side))
+        backward = Direction(mirrored_operator(forward.operator), mirrored(forward.right_side))
         # A sweep runs from the left; the first one begins after a pass without solving from the other end.
         self.directions = (forward, backward)
         self.turn = 1

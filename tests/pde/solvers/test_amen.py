@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from sciten.errors import ConfigError
-from sciten.pde import ALS, GMRES, AMEn
+from sciten.pde import ALS, GMRES, MALS, AMEn
 from sciten.pde.solvers.amen import random_train
 from sciten.pde.solvers.environments import OperatorCore, extend, mirrored_operator, mode_first, project
 from sciten.pde.solvers.exponential_sums import kronecker_sum
@@ -45,7 +45,9 @@ def dense(matrix: TensorTrain, b: TensorTrain) -> Tensor:
 @DTYPES
 @pytest.mark.parametrize("shape", [[5], [4, 6], [3, 4, 5, 2], [2] * 7])
 @pytest.mark.parametrize(
-    "solver", [AMEn(1e-10), ALS(12, 1e-10), GMRES(1e-9, restart=80)], ids=["AMEn", "ALS", "GMRES"]
+    "solver",
+    [AMEn(1e-10), ALS(12, 1e-10), MALS(1e-10), GMRES(1e-9, restart=80)],
+    ids=["AMEn", "ALS", "MALS", "GMRES"],
 )
 def test_solutions_are_those_of_dense_systems(shape: list[int], dtype: torch.dtype, solver: AMEn) -> None:
     matrix = operator(shape, dtype)
@@ -83,7 +85,7 @@ def test_convergence_is_never_claimed_without_it() -> None:
 
 def test_zero_right_sides_have_zero_solutions() -> None:
     matrix = operator([3, 3], torch.float64)
-    for solver in (AMEn(), ALS(2), GMRES()):
+    for solver in (AMEn(), ALS(2), MALS(), GMRES()):
         solution = solver.solve(matrix, TensorTrain.zeros([3, 3]))
         assert solution.converged and float(solution.field.norm()) == 0
 
@@ -142,7 +144,7 @@ def test_random_trains_have_no_ranks_that_cannot_be() -> None:
     assert train.ranks == (1, 2, 4, 4, 2, 1)
 
 
-@pytest.mark.parametrize("solver", [AMEn(), ALS(2), GMRES()])
+@pytest.mark.parametrize("solver", [AMEn(), ALS(2), MALS(), GMRES()])
 def test_bad_systems_are_refused(solver: AMEn) -> None:
     matrix, b = operator([3, 4], torch.float64), TensorTrain.ones([3, 4])
     cases = [
@@ -170,3 +172,9 @@ def test_bad_systems_are_refused(solver: AMEn) -> None:
 def test_bad_options_are_refused(make: object) -> None:
     with pytest.raises(ConfigError, match="expected"):
         make()  # type: ignore[operator]
+
+
+def test_pairs_of_long_modes_are_refused() -> None:
+    matrix = kronecker_sum([torch.eye(100, dtype=torch.float64)] * 2)
+    with pytest.raises(ConfigError, match="short modes"):
+        MALS().solve(matrix, TensorTrain.ones([100, 100]))
