@@ -5,6 +5,7 @@ values on the faces of the box. So -∇²φ = 4πρ is solved on n³ points with
 known. The charge and the potential are stored in HDF5; a second run reads what is there.
 """
 
+import hashlib
 from dataclasses import dataclass
 from math import pi, sqrt
 from pathlib import Path
@@ -17,6 +18,7 @@ from ase.units import Bohr, Hartree
 from torch import Tensor
 
 from sciten.datasets import AtomsDataset, read_tensor, tensor_attributes, tensor_names, write_tensor
+from sciten.errors import DataError
 from sciten.pde import Dirichlet, ExponentialSums, Grid, Problem, laplacian, solve
 from sciten.tensor import CP, TensorTrain
 from workflows import script
@@ -41,6 +43,11 @@ class Charges:
     positions: Tensor
     values: Tensor
     width: float
+
+    def digest(self) -> str:
+        """Of all that the potential follows from, so that results are not taken for those of other charges."""
+        parts = (self.positions, self.values, torch.tensor(self.width))
+        return hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest()
 
     def density(self, grid: Grid) -> CP:
         """e/Å³ on the points of a grid: one outer product for each atom."""
@@ -104,9 +111,15 @@ def read_charges(dataset: Path, frame: int) -> Charges:
     """The charges of a structure: those of the table, and hydrogens that make it neutral."""
     with AtomsDataset(dataset) as structures:
         atoms = structures[frame].to_ase()
-    values = np.array([CHARGES.get(number, 0.0) for number in atoms.numbers])
     hydrogens = atoms.numbers == 1
-    values[hydrogens] = -values.sum() / max(1, hydrogens.sum())
+    unknown = set(atoms.numbers[~hydrogens].tolist()) - set(CHARGES)
+    if unknown or not hydrogens.any():
+        raise DataError(
+            f"{dataset}, frame {frame}: expected hydrogens and elements of the numbers {sorted(CHARGES)}, got "
+            f"{atoms.get_chemical_formula()}"
+        )
+    values = np.array([CHARGES.get(number, 0.0) for number in atoms.numbers])
+    values[hydrogens] = -values.sum() / hydrogens.sum()
     positions = torch.from_numpy(atoms.get_positions() - atoms.get_center_of_mass())
     return Charges(positions, torch.from_numpy(values), WIDTH)
 

@@ -168,7 +168,7 @@ def pde(
     torchtt_python: TorchTT = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="poisson, drift, bits or plane; may be given several times."),
+        typer.Option(help="poisson, drift, bits, plane or oscillators; may be given several times."),
     ] = None,
     rounds: Rounds = 5,
     limit: Limit = 300.0,

@@ -80,6 +80,7 @@ class _Assembly:
         self.differences = [differences(axis) for axis in grid.axes]
         self.points = grid.points()
         self.identities = [_diagonal(torch.ones(1, n, 1, dtype=torch.float64)) for n in grid.shape]
+        self.products: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
         self.sampled: dict[int, tuple[Coefficient, _Sampled]] = {}
 
     def build(self, operator: Operator) -> AffineMap:
@@ -101,13 +102,21 @@ class _Assembly:
         cores = list(self.coefficient_cores(term))
         if isinstance(term, Product):
             for axis, matrix in term.matrices.items():
-                cores[axis] = torch.einsum("anmb,mk->ankb", *_alike(cores[axis], matrix))
+                cores[axis] = self.multiplied(cores[axis], matrix)
             switch = max(term.matrices, default=0)
         else:
             cores[term.axis] = self.differential(term, self.differences[term.axis].gradient)
             switch = term.axis
         cores[switch] = cores[switch] * scale
         return Chain(tuple(cores), switch)
+
+    def multiplied(self, core: Tensor, matrix: Tensor) -> Tensor:
+        """A core times a matrix: one object for the same two, so that terms share it."""
+        key = id(core), id(matrix)
+        if key not in self.products:
+            product = torch.einsum("anmb,mk->ankb", *_alike(core, matrix))
+            self.products[key] = core, matrix, product
+        return self.products[key][2]
 
     def coefficient_cores(self, term: "Diffusion | Derivative | Product") -> Sequence[Tensor]:
         """Cores of the multiplication by the coefficient at the unknowns."""

@@ -35,7 +35,7 @@ def summed(chains: Sequence[Chain]) -> list[Tensor]:
     if not chains:
         raise ConfigError("expected at least one term, got an empty sum")
     bonds = [_states(chains, bond) for bond in range(len(chains[0].cores) + 1)]
-    dtype = torch.result_type(chains[0].cores[0], chains[0].cores[0])
+    dtype = chains[0].cores[0].dtype
     for chain in chains:
         for core in chain.cores:
             dtype = torch.promote_types(dtype, core.dtype)
@@ -43,7 +43,8 @@ def summed(chains: Sequence[Chain]) -> list[Tensor]:
     for place in range(len(chains[0].cores)):
         left, right = bonds[place], bonds[place + 1]
         modes = chains[0].cores[place].shape[1:-1]
-        core = torch.zeros(left.size, *modes, right.size, dtype=dtype)
+        like = chains[0].cores[place]
+        core = torch.zeros(left.size, *modes, right.size, dtype=dtype, device=like.device)
         written: set[tuple[int, int, int]] = set()
         for chain in chains:
             part = chain.cores[place]

@@ -1,7 +1,9 @@
 """Functions as tensor trains on the points of a grid."""
 
+import cmath
 from collections.abc import Callable, Sequence
 from math import prod
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -96,8 +98,11 @@ def as_field(
         ConfigError: its shape is another one, its entries are not finite, or it cannot be resolved.
     """
     shape = tuple(len(one) for one in points)
-    if isinstance(source, int | float | complex):
-        return TensorTrain.ones(shape) * source
+    if isinstance(source, Number):
+        number = complex(source)  # type: ignore[call-overload]  # any number of Python's or NumPy's
+        if not cmath.isfinite(number):
+            raise ConfigError(f"{name}: expected a finite number, got {source}")
+        return TensorTrain.ones(shape) * (number if number.imag else number.real)
     if isinstance(source, np.ndarray | Tensor):
         tensor = torch.as_tensor(source)
         _require_shape(name, tuple(tensor.shape), shape)

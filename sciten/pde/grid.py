@@ -163,7 +163,7 @@ def _axes(
     chebyshev: bool,
 ) -> tuple[Axis, ...]:
     d = len(bounds)
-    sizes = [n] * d if isinstance(n, int) else list(n)
+    sizes = list(n) if isinstance(n, Sequence) else [int(n)] * d
     conditions = list(boundary) if isinstance(boundary, Sequence) else [boundary] * d
     if len(sizes) != d or len(conditions) != d:
         raise ConfigError(

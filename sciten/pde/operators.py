@@ -4,18 +4,24 @@ An operator is a value: `-laplacian(grid) + advection(grid, [1.0, 0.0]) + potent
 data make it affine, A u + b; `solve` moves b to the other side.
 """
 
+import cmath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Number
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sciten.errors import ConfigError
+from sciten.pde.boundary import Dirichlet, Robin
 from sciten.pde.grid import Grid
 from sciten.tensor import TensorTrain
+from sciten.tensor.formats import Format
 
 #: A number, a function of points `[n_points, d]` to `[n_points]`, or values on the points of the grid.
-Coefficient = float | complex | Callable[[Tensor], Tensor] | TensorTrain
+Coefficient = float | complex | Callable[[Tensor], Any] | Format | Tensor | np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +73,7 @@ class Operator:
         return Operator(self.grid, self.terms + other.terms)
 
     def __mul__(self, factor: complex) -> "Operator":
-        if not isinstance(factor, int | float | complex):
+        if not isinstance(factor, Number):
             raise ConfigError(
                 f"Operator: * expects a number, got a {type(factor).__name__}; coefficients go into `divergence`, "
                 "`advection` and `potential`"
@@ -109,9 +115,11 @@ def divergence(k: "Coefficient | Sequence[Coefficient]", grad: Gradient) -> Oper
     grid = grad.grid
     terms = []
     for axis, one in enumerate(_for_each_axis("divergence", k, grid)):
-        if isinstance(one, TensorTrain):
-            raise ConfigError("divergence: expected k as a number or a function of points, got a TensorTrain")
         scale, coefficient = _split_number(one)
+        if coefficient is not None and not callable(coefficient):
+            raise ConfigError(
+                f"divergence: expected k as a number or a function of points, got a {type(one).__name__}"
+            )
         terms.append((scale, Diffusion(axis, coefficient)))
     return Operator(grid, tuple(terms))
 
@@ -152,7 +160,8 @@ def local_operator(grid: Grid, matrices: Mapping[int, Tensor], coefficient: Coef
         matrices: axis to matrix, `[n, n]`, without boundary data.
         coefficient: multiplies the result.
     """
-    for axis, matrix in matrices.items():
+    given = {axis: torch.as_tensor(matrix) for axis, matrix in matrices.items()}
+    for axis, matrix in given.items():
         if not 0 <= axis < len(grid):
             raise ConfigError(f"local_operator: expected axes from 0 to {len(grid) - 1}, got {axis}")
         n = grid.axes[axis].n
@@ -160,8 +169,10 @@ def local_operator(grid: Grid, matrices: Mapping[int, Tensor], coefficient: Coef
             raise ConfigError(
                 f"local_operator: expected a matrix [{n}, {n}] for axis {axis}, got {list(matrix.shape)}"
             )
+        if not bool(torch.isfinite(matrix).all()):
+            raise ConfigError(f"local_operator: expected finite entries for axis {axis}, got inf or NaN")
     scale, function = _split_number(coefficient)
-    return Operator(grid, ((scale, Product(dict(matrices), function)),))
+    return Operator(grid, ((scale, Product(given, function)),))
 
 
 def given_operator(grid: Grid, train: TensorTrain) -> Operator:
@@ -190,6 +201,8 @@ def separable_parts(operator: Operator) -> list[list[tuple[complex, Term]]] | No
 
 
 def _for_each_axis(name: str, value: "Coefficient | Sequence[Coefficient]", grid: Grid) -> list[Coefficient]:
+    if isinstance(value, np.ndarray | Tensor) and value.ndim == 1 and value.shape != grid.shape:
+        value = list(value.tolist())
     if not isinstance(value, Sequence):
         return [value] * len(grid)
     if len(value) != len(grid):
@@ -199,21 +212,32 @@ def _for_each_axis(name: str, value: "Coefficient | Sequence[Coefficient]", grid
 
 def _split_number(value: Coefficient) -> tuple[complex, Coefficient | None]:
     """A coefficient as a number times a function, one of which is trivial."""
-    if isinstance(value, TensorTrain) or callable(value):
-        return 1.0, value
-    if isinstance(value, Tensor) and value.ndim == 0:
+    if isinstance(value, np.ndarray | Tensor) and value.ndim == 0:
         value = value.item()
-    if not isinstance(value, int | float | complex):
+    if isinstance(value, Format | np.ndarray | Tensor) or callable(value):
+        return 1.0, value
+    if not isinstance(value, Number):
         raise ConfigError(
-            "expected a coefficient as a number, a function of points [n_points, d] or a TensorTrain, got a "
+            "expected a coefficient as a number, a function of points [n_points, d] or values on the grid, got a "
             f"{type(value).__name__}"
         )
-    return value, None
+    number = complex(value)  # type: ignore[call-overload]  # any number of Python's or NumPy's
+    if not cmath.isfinite(number):
+        raise ConfigError(f"expected a finite coefficient, got {value}")
+    return (number if number.imag else number.real), None
 
 
-def is_real(operator: Operator) -> bool:
-    """Whether all factors of its terms are real numbers."""
-    return all(not isinstance(scale, complex) or scale.imag == 0 for scale, _ in operator.terms) and not any(
-        isinstance(term, Product) and any(torch.is_complex(m) for m in term.matrices.values())
-        for _, term in operator.terms
-    )
+def may_be_singular(operator: Operator) -> bool:
+    """Whether nothing rules out that the operator maps constants to zero: no value on a face, and no potential."""
+    for scale, term in operator.terms:
+        if scale == 0:
+            continue
+        if isinstance(term, Product) and not term.matrices:
+            return False
+        if isinstance(term, Diffusion):
+            for condition in operator.grid.axes[term.axis].conditions:
+                if isinstance(condition, Dirichlet) or (
+                    isinstance(condition, Robin) and condition.weight != 0
+                ):
+                    return False
+    return True

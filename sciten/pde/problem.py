@@ -10,15 +10,15 @@ from torch import Tensor
 from sciten.errors import ConfigError
 from sciten.pde.assemble import AffineMap, assemble, separable_matrices
 from sciten.pde.fields import Source, as_field
-from sciten.pde.operators import Operator
+from sciten.pde.operators import Operator, may_be_singular
 from sciten.pde.preconditioners import LinearSolver, Preconditioner, solve_preconditioned
 from sciten.pde.quantised import assemble as bitwise
 from sciten.pde.quantised.assemble import Bits
 from sciten.pde.singular import regularised
 from sciten.pde.solvers.amen import AMEn
-from sciten.pde.solvers.exponential_sums import ExponentialSums
+from sciten.pde.solvers.exponential_sums import ExponentialSums, NotSeparableError
 from sciten.pde.solvers.solution import Solution, relative_residual
-from sciten.tensor import TensorTrain
+from sciten.tensor import TensorTrain, TreeTensor
 from sciten.tensor.formats import Tree
 from sciten.tensor.formats.convert import to_tree_tensor
 
@@ -73,7 +73,10 @@ def solve(
             operator is singular and the source not in its range; or the solver or format does not apply.
     """
     begun = time.perf_counter()
+    _require_arguments(format, solver, preconditioner, start)
     grid = problem.operator.grid
+    if solver is None and (preconditioner is not None or start is not None):
+        solver = AMEn()
     if isinstance(format, Bits):
         if preconditioner is not None:
             raise ConfigError(f"solve: bits have their own preconditioner, got {preconditioner!r}")
@@ -89,6 +92,20 @@ def solve(
     return replace(found, seconds=time.perf_counter() - begun)
 
 
+def _require_arguments(
+    format: object,
+    solver: object,
+    preconditioner: object,
+    start: object,
+) -> None:
+    if format is not TensorTrain and not isinstance(format, Bits | Tree):
+        raise ConfigError(f"solve: expected the format TensorTrain, Bits() or a Tree, got {format!r}")
+    if solver is not None and (isinstance(solver, type) or not hasattr(solver, "solve")):
+        raise ConfigError(f"solve: expected a solver such as AMEn(), got {solver!r}")
+    if isinstance(solver, ExponentialSums) and not (preconditioner is None and start is None):
+        raise ConfigError("solve: ExponentialSums takes neither a preconditioner nor a start; use AMEn")
+
+
 @dataclass(frozen=True, eq=False)
 class _System:
     """A problem with a core for each dimension.
@@ -96,26 +113,33 @@ class _System:
     Args:
         problem: as it was given.
         solver: that was asked for, or is chosen for it.
+        by_default: whether it was chosen.
         matrices: of each axis, where the operator is separable.
-        matrix: the operator.
-        right_side: the source without what the boundary data add.
+        matrix: the operator, made regular.
+        right_side: the source without what the boundary data add, in the range of the operator.
+        note: what was done to make it regular.
     """
 
     problem: Problem
     solver: "LinearSolver | ExponentialSums"
+    by_default: bool
     matrices: list[Tensor] | None
     matrix: TensorTrain
     right_side: TensorTrain
+    note: str
 
     @classmethod
     def of(cls, problem: Problem, solver: "LinearSolver | ExponentialSums | None") -> "_System":
         matrices = separable_matrices(problem.operator)
-        if solver is None:
-            solver = AMEn() if matrices is None else ExponentialSums()
-        resolution = _resolution(solver)
+        chosen = solver
+        if chosen is None:
+            chosen = AMEn() if matrices is None else ExponentialSums()
+        resolution = _resolution(chosen)
         affine = assemble(problem.operator, resolution)
         source = as_field(problem.source, problem.operator.grid.points(), resolution)
-        return cls(problem, solver, matrices, affine.matrix, _without(source, affine, resolution))
+        right_side = _without(source, affine, resolution)
+        matrix, right_side, note = _balanced(problem.operator, affine.matrix, right_side)
+        return cls(problem, chosen, solver is None, matrices, matrix, right_side, note)
 
     def solve(self, preconditioner: Preconditioner | None, start: TensorTrain | None) -> Solution:
         if isinstance(self.solver, ExponentialSums):
@@ -124,14 +148,19 @@ class _System:
                     "solve: ExponentialSums expects an operator whose terms act on one axis each, with constant "
                     "coefficients; use AMEn"
                 )
-            return self.solver.solve(self.matrices, self.right_side)
-        matrix, right_side, note = regularised(self.matrix, self.right_side)
+            try:
+                solution = self.solver.solve(self.matrices, self.right_side)
+            except NotSeparableError:
+                if not self.by_default:
+                    raise
+                solution = AMEn(self.solver.tolerance).solve(self.matrix, self.right_side)
+            return replace(solution, message=solution.message.partition(";")[0] + self.note)
         if preconditioner is None:
-            solution = self.solver.solve(matrix, right_side, start)
+            solution = self.solver.solve(self.matrix, self.right_side, start)
         else:
-            near_inverse = preconditioner.inverse(self.problem.operator, matrix)
-            solution = solve_preconditioned(self.solver, matrix, right_side, near_inverse, start)
-        return replace(solution, message=solution.message + note)
+            near_inverse = preconditioner.inverse(self.problem.operator, self.matrix)
+            solution = solve_preconditioned(self.solver, self.matrix, self.right_side, near_inverse, start)
+        return replace(solution, message=solution.message + self.note)
 
     def residual(self, field: TensorTrain) -> float:
         """‖A u - f‖ / ‖f‖; zero for a right side of zero."""
@@ -159,7 +188,7 @@ def _solve_split(
     assert isinstance(solution.field, TensorTrain)
     field = solution.field.reshape(shape)
     residual = system.residual(whole(field))
-    return replace(solution, field=field, residual=residual, converged=residual <= system.solver.tolerance)
+    return _judged(solution, field, residual, system.solver.tolerance)
 
 
 def _solve_bits(
@@ -171,19 +200,22 @@ def _solve_bits(
     affine = bitwise.assemble(problem.operator, order, resolution)
     source = order.field(problem.operator.grid, problem.source, resolution)
     right_side = _without(source, affine, resolution)
-    elliptic = (
-        bitwise.elliptic(problem.operator, resolution) if order.multilevel(problem.operator.grid) else None
-    )
+    elliptic = None
+    if order.multilevel(problem.operator.grid):
+        elliptic = bitwise.elliptic(problem.operator, resolution, right_side.dtype)
     if elliptic is None:
-        matrix, right_side, note = regularised(affine.matrix, right_side)
+        matrix, right_side, note = _balanced(problem.operator, affine.matrix, right_side)
         solution = solver.solve(matrix, right_side, start)
         return replace(solution, message=solution.message + note)
-    change = elliptic.multilevel
-    dtype = torch.promote_types(elliptic.matrix.dtype, right_side.dtype)
-    goal = change.source(right_side).to(dtype=dtype).round(1e-15)
-    solution = solver.solve(elliptic.matrix.to(dtype=dtype), goal, start)
+    if start is not None:
+        raise ConfigError(
+            "solve: with a multilevel preconditioner the unknowns are others; expected no start"
+        )
+    change, dtype = elliptic.multilevel, elliptic.matrix.dtype
+    goal = change.source(right_side.to(dtype=dtype)).round(1e-15)
+    solution = solver.solve(elliptic.matrix, goal)
     assert isinstance(solution.field, TensorTrain)
-    field = change.field(solution.field).round(1e-15)
+    field = change.field(solution.field.to(dtype=dtype)).round(1e-15)
     return replace(
         solution, field=field, message=f"{solution.message}, that with the multilevel preconditioner"
     )
@@ -208,4 +240,23 @@ def _on_tree(solution: Solution, system: _System, tree: Tree) -> Solution:
     matrix, goal = (to_tree_tensor(t.to(dtype=field.dtype), tree) for t in (system.matrix, system.right_side))
     norm = float(goal.norm())
     residual = float((matrix @ field - goal).norm()) / norm if norm else 0.0
-    return replace(solution, field=field, residual=residual, converged=residual <= system.solver.tolerance)
+    return _judged(solution, field, residual, system.solver.tolerance)
+
+
+def _judged(
+    solution: Solution, field: "TensorTrain | TreeTensor", residual: float, tolerance: float
+) -> Solution:
+    """A solution after its field was brought into another format."""
+    message = solution.message
+    if solution.converged and residual > tolerance:
+        message = "rounding errors of the change of format exceed the tolerance; ask for less"
+    return replace(solution, field=field, residual=residual, converged=residual <= tolerance, message=message)
+
+
+def _balanced(
+    operator: Operator, matrix: TensorTrain, right_side: TensorTrain
+) -> tuple[TensorTrain, TensorTrain, str]:
+    """A regular system in place of one that may be singular; see `regularised`."""
+    if not may_be_singular(operator):
+        return matrix, right_side, ""
+    return regularised(matrix, right_side, operator.grid.shape)

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from math import log2
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sciten.pde import (
     ALS,
     GMRES,
     AMEn,
+    Bits,
     Dirichlet,
     ExponentialSums,
     Grid,
@@ -18,17 +20,19 @@ from sciten.pde import (
     Operator,
     Periodic,
     Problem,
+    RankOne,
     Robin,
     advection,
     divergence,
     gradient,
     laplacian,
+    local_operator,
     potential,
     solve,
 )
 from sciten.pde.boundary import Condition
 from sciten.pde.fields import sample
-from sciten.tensor import TreeTensor
+from sciten.tensor import CP, TensorTrain, TreeTensor
 from sciten.tensor.decompose import chebyshev_tucker
 from sciten.tensor.formats import Tree
 from sciten.tensor.formats.convert import to_tree_tensor
@@ -258,3 +262,77 @@ def test_sources_may_be_in_any_format() -> None:
         field = solve(Problem(-laplacian(grid), source)).field.full()
         expected = solve(Problem(-laplacian(grid), function)).field.full()
         torch.testing.assert_close(field, expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("n", [16, 2**11], ids=["whole", "bits"])
+def test_complex_data_of_real_operators_keep_their_imaginary_part(n: int) -> None:
+    """By exponential sums, and on bits with a multilevel preconditioner."""
+    grid = Grid.uniform([(0.0, 1.0)], n, [(Dirichlet(1j), Neumann(2j))])
+    solution = solve(Problem(-laplacian(grid), 0.0), format=Bits() if n > 16 else TensorTrain)
+    assert solution.converged and isinstance(solution.field, TensorTrain)
+    places = torch.tensor([[0], [n // 2], [n - 1]])
+    found = solution.field.at(Bits().indices(grid, places) if n > 16 else places)
+    torch.testing.assert_close(found, 1j * (1 + 2 * grid.points()[0][places[:, 0]]), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "format_", [TensorTrain, Bits(), Bits(interleave=True), Tree.caterpillar(2)], ids=str
+)
+def test_pure_neumann_problems_are_balanced_or_refused_in_every_format(format_: Any) -> None:
+    grid = Grid.uniform([(0.0, 1.0)] * 2, 16, Neumann())
+    solution = solve(
+        Problem(-laplacian(grid), lambda x: torch.cos(torch.pi * x[:, 0]) + 1e-4), format=format_
+    )
+    assert solution.converged and "up to a constant" in solution.message
+    assert "was taken from the source" in solution.message
+    with pytest.raises(ConfigError, match="does not add up to zero"):
+        solve(Problem(-laplacian(grid), 1.0), format=format_)
+
+
+def test_operators_that_exponential_sums_cannot_invert_go_to_amen_by_themselves() -> None:
+    grid = Grid.uniform([(0.0, 1.0)] * 2, 16)
+    operator = -laplacian(grid) - potential(grid, 100.0)  # Helmholtz
+    solution = solve(Problem(operator, 1.0))
+    assert solution.converged
+    with pytest.raises(ConfigError, match="positive real parts"):
+        solve(Problem(operator, 1.0), solver=ExponentialSums())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"format": "tt"}, "expected the format TensorTrain"),
+        ({"format": CP}, "expected the format TensorTrain"),
+        ({"solver": "amen"}, "a solver such as AMEn"),
+        ({"solver": AMEn}, "a solver such as AMEn"),
+        (
+            {"solver": ExponentialSums(), "start": TensorTrain.ones([8, 8])},
+            "neither a preconditioner nor a start",
+        ),
+        ({"format": Bits(), "preconditioner": RankOne()}, "their own preconditioner"),
+        ({"format": Bits(interleave=True), "start": TensorTrain.ones([2] * 6)}, "expected no start"),
+    ],
+)
+def test_arguments_that_do_not_apply_are_refused(arguments: dict[str, Any], words: str) -> None:
+    grid = Grid.uniform([(0.0, 1.0)] * 2, 8)
+    with pytest.raises(ConfigError, match=words):
+        solve(Problem(-laplacian(grid), 1.0), **arguments)
+
+
+def test_numbers_and_arrays_of_numpy_are_taken() -> None:
+    grid = Grid.uniform([(0.0, 1.0)] * 2, np.int64(8))  # type: ignore[arg-type]
+    values = np.arange(64.0).reshape(8, 8)
+    operator = (
+        -laplacian(grid)
+        + advection(grid, np.array([1.0, 2.0]))  # type: ignore[arg-type]
+        + potential(grid, values)
+        + np.float64(0.5) * local_operator(grid, {0: np.eye(8)})  # type: ignore[dict-item]
+    )
+    same = -laplacian(grid) + advection(grid, [1.0, 2.0]) + potential(grid, torch.from_numpy(values + 0.5))
+    fields = [solve(Problem(one, np.ones((8, 8)))).field.full() for one in (operator, same)]
+    torch.testing.assert_close(fields[0], fields[1], rtol=1e-6, atol=1e-9)
+    for bad in (lambda: potential(grid, float("nan")), lambda: advection(grid, np.inf)):
+        with pytest.raises(ConfigError, match="a finite coefficient"):
+            bad()
+    with pytest.raises(ConfigError, match="a finite number"):
+        solve(Problem(-laplacian(grid), float("inf")))

@@ -18,7 +18,16 @@ from sciten.pde.boundary import Dirichlet, Neumann, Periodic
 from sciten.pde.differences import differences
 from sciten.pde.fields import Source, as_field, sample_at
 from sciten.pde.grid import Axis, Grid
-from sciten.pde.operators import Coefficient, Derivative, Diffusion, Given, Operator, Product, Term
+from sciten.pde.operators import (
+    Coefficient,
+    Derivative,
+    Diffusion,
+    Given,
+    Operator,
+    Product,
+    Term,
+    may_be_singular,
+)
 from sciten.pde.quantised.multilevel import Ends, MultilevelPreconditioner, bpx, integration
 from sciten.pde.quantised.ordering import bits, interleaved, serial
 from sciten.pde.quantised.stencils import Condition, tridiagonal
@@ -128,8 +137,7 @@ def assemble(operator: Operator, order: Bits, tolerance: float = 1e-10) -> Affin
     """
     builder = _Builder(operator.grid, order, tolerance)
     trains = [builder.matrix(term) * scale for scale, term in operator.terms]
-    dtype = reduce(torch.promote_types, [train.dtype for train in trains])
-    matrix = reduce(_plus, [train.to(dtype=dtype) for train in trains])
+    matrix = reduce(_sum, trains)
     if any(getattr(term, "coefficient", None) is not None for _, term in operator.terms):
         matrix = matrix.round(_ROUNDING)
     parts = [
@@ -141,12 +149,7 @@ def assemble(operator: Operator, order: Bits, tolerance: float = 1e-10) -> Affin
     ]
     if not parts:
         return AffineMap(matrix, None)
-    dtype = reduce(torch.promote_types, [part.dtype for part in parts])
-    return AffineMap(matrix, reduce(_plus, [part.to(dtype=dtype) for part in parts]).round(_ROUNDING))
-
-
-def _plus(a: TensorTrain, b: TensorTrain) -> TensorTrain:
-    return a + b
+    return AffineMap(matrix, reduce(_sum, parts).round(_ROUNDING))
 
 
 class _Builder:
@@ -167,8 +170,10 @@ class _Builder:
         if term.coefficient is None:
             return self.on({term.axis: self.stencil(term.axis, _second)})
         upper, lower = (
-            diagonal(self.at_face(term.coefficient, term.axis, shift))
-            @ self.on({term.axis: self.stencil(term.axis, part)}).to(dtype=torch.float64)
+            _times(
+                self.at_face(term.coefficient, term.axis, shift),
+                self.on({term.axis: self.stencil(term.axis, part)}),
+            )
             for shift, part in ((0.5, _upper), (-0.5, _lower))
         )
         return upper - lower
@@ -181,8 +186,7 @@ class _Builder:
         if coefficient is None:
             return matrix
         values = self.order.field(self.grid, coefficient, self.tolerance, "coefficient")
-        dtype = torch.promote_types(values.dtype, matrix.dtype)
-        return diagonal(values.to(dtype=dtype)) @ matrix.to(dtype=dtype)
+        return _times(values, matrix)
 
     def at_face(self, coefficient: Coefficient, axis: int, shift: float) -> TensorTrain:
         assert callable(coefficient)
@@ -239,6 +243,12 @@ class _Builder:
         return self.order.product([last if a == axis else ones for a in range(len(self.grid))])
 
 
+def _times(values: TensorTrain, matrix: TensorTrain) -> TensorTrain:
+    """The operator that multiplies by values after a matrix."""
+    dtype = torch.promote_types(values.dtype, matrix.dtype)
+    return diagonal(values.to(dtype=dtype)) @ matrix.to(dtype=dtype)
+
+
 def _value(value: Any, places: Tensor) -> Tensor:
     if callable(value):
         return torch.as_tensor(value(places))
@@ -270,7 +280,7 @@ def _lower(axis: Axis) -> Tensor:
 
 def _shortened(axis: Axis) -> Axis:
     """Few points of the same spacing with the same conditions, beginning at zero, where nothing is rounded."""
-    n = min(axis.n, 5)
+    n = 5
     gaps = n if axis.periodic else n - 1 + sum(axis.offsets)
     return Axis(0.0, axis.spacing * gaps, n, axis.conditions)
 
@@ -306,11 +316,19 @@ class Elliptic:
     matrix: TensorTrain
 
 
-def elliptic(operator: Operator, tolerance: float = 1e-10) -> Elliptic | None:
+def elliptic(
+    operator: Operator, tolerance: float = 1e-10, dtype: torch.dtype = torch.float64
+) -> Elliptic | None:
     """The preconditioned form of an elliptic operator; None where it has none.
 
     It has one where there is a diffusion term with a negative factor along each axis, no other term than these and
-    potentials, Dirichlet, Neumann and periodic conditions only, and at most three directions.
+    potentials, Dirichlet, Neumann and periodic conditions only, and at most three directions; and where constants are
+    not mapped to zero.
+
+    Args:
+        operator: on a grid of 2^L points in every direction.
+        tolerance: to which coefficients given as functions are resolved, relative.
+        dtype: of the result, unless coefficients are complex.
     """
     grid = operator.grid
     ends = [tuple(_KINDS.get(type(one)) for one in axis.conditions) for axis in grid.axes]
@@ -325,9 +343,10 @@ def elliptic(operator: Operator, tolerance: float = 1e-10) -> Elliptic | None:
             return None
     if len(diffusions) != len(grid) or len(grid) > 3 or any(None in pair for pair in ends):
         return None
+    if may_be_singular(operator):
+        return None
     order = Bits(interleave=True)
-    levels = order.levels(grid)
-    multilevel = _multilevel(levels, ends, [axis.spacing for axis in grid.axes])  # type: ignore[arg-type]
+    multilevel = _multilevel(grid, ends, dtype)  # type: ignore[arg-type]
     coefficients = []
     seen: set[int] = set()
     for axis in multilevel.axes:
@@ -342,7 +361,12 @@ def elliptic(operator: Operator, tolerance: float = 1e-10) -> Elliptic | None:
             grid, 1.0 if term.coefficient is None else term.coefficient, tolerance, "potential"
         )
         part = diagonal(value) * scale
-        reaction = part if reaction is None else reaction + part
+        reaction = part if reaction is None else _sum(reaction, part)
+    given = [one for one in (*coefficients, reaction) if one is not None]
+    dtype = reduce(torch.promote_types, [one.dtype for one in given], dtype)
+    multilevel = _multilevel(grid, ends, dtype)  # type: ignore[arg-type]
+    coefficients = [None if one is None else one.to(dtype=dtype) for one in coefficients]
+    reaction = None if reaction is None else reaction.to(dtype=dtype)
     # Rounding is harmless after preconditioning; ranks of several directions need it.
     matrix = multilevel.preconditioned_operator(
         coefficients, reaction=reaction, tolerance=0.0 if len(grid) == 1 else _ROUNDING
@@ -350,11 +374,17 @@ def elliptic(operator: Operator, tolerance: float = 1e-10) -> Elliptic | None:
     return Elliptic(multilevel, matrix)
 
 
-def _multilevel(levels: int, ends: list[Ends], spacings: list[float]) -> MultilevelPreconditioner:
+def _multilevel(grid: Grid, ends: list[Ends], dtype: torch.dtype) -> MultilevelPreconditioner:
     """With one Neumann face in one dimension sums up to each point are perfect, and of smaller rank than levels."""
+    levels, spacings = Bits().levels(grid), [axis.spacing for axis in grid.axes]
     if len(ends) == 1 and set(ends[0]) == {Condition.DIRICHLET, Condition.NEUMANN}:
-        return integration(levels, ends[0], spacings[0])
-    return bpx(levels, ends, spacings)
+        return integration(levels, ends[0], spacings[0], dtype=dtype)
+    return bpx(levels, ends, spacings, dtype=dtype)
+
+
+def _sum(a: TensorTrain, b: TensorTrain) -> TensorTrain:
+    dtype = torch.promote_types(a.dtype, b.dtype)
+    return a.to(dtype=dtype) + b.to(dtype=dtype)
 
 
 _KINDS = {Dirichlet: Condition.DIRICHLET, Neumann: Condition.NEUMANN, Periodic: Condition.PERIODIC}

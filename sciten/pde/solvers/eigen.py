@@ -72,7 +72,7 @@ class DMRG:
 
     Assumes a Hermitian operator whose lowest states have moderate ranks. A sweep costs for each core some ten products
     of the operator with it, n r³ R + n² r² R² operations each. It may end in a higher state where the start has no
-    overlap with the lowest or gaps are tiny: the residual then is small too, and only another seed shows it.
+    overlap with the lowest or gaps are tiny: the residual then is small too, and only another start or seed shows it.
 
     Args:
         tolerance: of the true residual, relative to the larger of |energy| and 1.
@@ -109,7 +109,7 @@ class DMRG:
         Args:
             operator: Hermitian, with equal row and column modes.
             n_states: how many.
-            start: first guess for the first state.
+            start: first guess for the first state, of the operator's dtype; by default its mean field.
 
         Raises:
             ConfigError: the operator is not Hermitian or has entries that are not finite, or shapes do not fit.
@@ -124,12 +124,17 @@ class DMRG:
         size = float(operator.norm())
         if float((operator - operator.mH).norm()) > 1e-12 * size:
             raise ConfigError("DMRG: expected a Hermitian operator")
+        if start is None:
+            start = mean_field(operator)
+        elif start.dtype != operator.dtype:
+            raise ConfigError(f"DMRG: expected a start of dtype {operator.dtype}, got {start.dtype}")
         found: list[Eigenstate] = []
+        first: TensorTrain | None = start
         for _ in range(n_states):
-            state = _Search(self, operator, start, [one.field for one in found], size).run()
+            state = _Search(self, operator, first, [one.field for one in found], size).run()
             found.append(state)
-            start = None
-        return found
+            first = None  # a random one: the next states are orthogonal to the first
+        return sorted(found, key=lambda state: state.energy)
 
 
 class _Search:
@@ -308,6 +313,25 @@ class _Search:
                 for overlap, state in zip(self.left_overlaps[k], states, strict=True)
             ]
         self._turn_around()
+
+
+def mean_field(operator: TensorTrain) -> TensorTrain:
+    """The product of the lowest eigenvectors of the means over all other modes, of unit norm.
+
+    A start with the symmetry that ground states mostly have; from a random one a search may end in the lowest state of
+    another symmetry.
+    """
+    means = [core.diagonal(dim1=1, dim2=2).mean(-1) for core in operator.cores]  # [R, R']
+    after = [means[0].new_ones(1)]
+    for mean in reversed(means[1:]):
+        after.append(mean @ after[-1])
+    before = means[0].new_ones(1)
+    factors = []
+    for core, mean, right in zip(operator.cores, means, reversed(after), strict=True):
+        own = torch.einsum("R,RnmS,S->nm", before, core, right)
+        factors.append(torch.linalg.eigh((own + own.mH) / 2).eigenvectors[:, 0])
+        before = before @ mean
+    return TensorTrain.rank_one(factors)
 
 
 def rayleigh(operator: TensorTrain, field: TensorTrain) -> tuple[float, float]:

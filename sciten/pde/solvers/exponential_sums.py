@@ -29,6 +29,10 @@ _WORST_BASIS = 1e6
 _SINGULAR = 1e-12
 
 
+class NotSeparableError(ConfigError):
+    """Exponential sums do not apply to an operator, other than by its data; other solvers may."""
+
+
 @dataclass(frozen=True)
 class ExponentialSums:
     """Inversion of sums of operators that act on one axis each, with constant coefficients.
@@ -66,11 +70,12 @@ class ExponentialSums:
                 and the right side is not in its range.
         """
         begun = time.perf_counter()
-        axes = spectra(matrices)
+        _require_shapes(matrices, right_side)
         dtype = right_side.dtype
         for matrix in matrices:
             dtype = torch.promote_types(dtype, matrix.dtype)
-        right_side = right_side.to(dtype=dtype)
+        matrices, right_side = [matrix.to(dtype) for matrix in matrices], right_side.to(dtype=dtype)
+        axes = spectra(matrices)
         right_side, removed = _in_the_range(axes, right_side)
         norm = float(right_side.norm())
         if norm == 0:
@@ -79,8 +84,7 @@ class ExponentialSums:
         smallest, largest = _range(axes)
         rounding = max(1e-15, 0.1 * self.tolerance * smallest / largest)
         field = _applied(axes, quadrature, right_side, rounding, progress=self.progress)
-        operator = kronecker_sum(matrices).to(dtype=dtype)
-        residual = relative_residual(operator, field, right_side)
+        residual = relative_residual(kronecker_sum(matrices), field, right_side)
         message = f"{len(quadrature[0])} exponentials" + removed
         if residual > self.tolerance:
             message = (
@@ -90,6 +94,15 @@ class ExponentialSums:
         return Solution(
             field, residual <= self.tolerance, residual, time.perf_counter() - begun, 1, message, (residual,)
         )
+
+
+def _require_shapes(matrices: Sequence[Tensor], right_side: TensorTrain) -> None:
+    shapes = [tuple(matrix.shape) for matrix in matrices]
+    wanted = [(n, n) for n in right_side.shape]
+    if right_side.operator or right_side.batch_shape or shapes != wanted:
+        raise ConfigError(f"ExponentialSums: expected matrices {wanted} for {right_side!r}, got {shapes}")
+    if not all(bool(torch.isfinite(t).all()) for t in (*matrices, *right_side.cores)):
+        raise ConfigError("ExponentialSums: expected finite entries, got inf or NaN")
 
 
 def inverse(matrices: Sequence[Tensor], tolerance: float) -> TensorTrain:
@@ -213,7 +226,7 @@ def _spectrum(matrix: Tensor) -> Spectrum:
     values, vectors = torch.linalg.eig(matrix)
     condition = float(torch.linalg.cond(vectors))
     if not condition <= _WORST_BASIS:
-        raise ConfigError(
+        raise NotSeparableError(
             f"ExponentialSums: the eigenvectors of a matrix have condition number {condition:.1e}, as strong advection "
             "makes it; use AMEn"
         )
@@ -240,7 +253,7 @@ def _quadrature(axes: Sequence[Spectrum], tolerance: float) -> tuple[Tensor, Ten
     smallest, largest = _range(axes)
     lowest = sum(float(axis.values.real.min()) for axis in axes)
     if smallest <= 0 or lowest < -_SINGULAR * largest:
-        raise ConfigError(
+        raise NotSeparableError(
             f"ExponentialSums: expected eigenvalues with positive real parts, got {lowest:.3g} for the smallest; use "
             "AMEn"
         )
@@ -249,7 +262,7 @@ def _quadrature(axes: Sequence[Spectrum], tolerance: float) -> tuple[Tensor, Ten
     ]
     angle = torch.atan(torch.tensor(max(slopes, default=0.0))).item()
     if angle > 1.2:
-        raise ConfigError("ExponentialSums: the eigenvalues are too far from the real axis; use AMEn")
+        raise NotSeparableError("ExponentialSums: the eigenvalues are too far from the real axis; use AMEn")
     return inverse_exponentials(smallest, largest, tolerance, angle)
 
 
@@ -259,7 +272,7 @@ def _in_the_range(axes: Sequence[Spectrum], right_side: TensorTrain) -> tuple[Te
         return right_side, ""
     vectors = [axis.null for axis in axes]
     if any(vector is None for vector in vectors):
-        raise ConfigError(
+        raise NotSeparableError(
             "ExponentialSums: the operator is singular; fix the value on one face (Dirichlet), or add a potential"
         )
     null = TensorTrain.rank_one([vector.to(right_side.dtype) for vector in vectors if vector is not None])

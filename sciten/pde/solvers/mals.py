@@ -1,7 +1,7 @@
 """The modified alternating linear scheme: two neighbouring cores at a time.
 
-Holtz, Rohwedder and Schneider, The alternating linear scheme for tensor optimization in the tensor train format, SIAM J.
-Sci. Comput. 34, A683 (2012); for eigenproblems it is the two-site density-matrix renormalisation group. Ranks follow
+Holtz, Rohwedder and Schneider, The alternating linear scheme for tensor optimization in the tensor train format, SIAM
+J. Sci. Comput. 34, A683 (2012); for eigenproblems it is the two-site density-matrix renormalisation group. Ranks follow
 from the cut between the two cores, without any directions to be guessed.
 """
 
@@ -25,8 +25,8 @@ _LARGEST = 10**7
 class MALS:
     """The DMRG-type solver of linear systems: slower than `AMEn` for each sweep, and harder to mislead.
 
-    Assumes what `AMEn` assumes, and short modes, such as bits: a step on two cores of n entries costs n times as much as
-    one on a single core. Where it fails the residual stops falling, and the solution says so.
+    Assumes what `AMEn` assumes, and short modes, such as bits: a step on two cores of n entries costs n times as much
+    as one on a single core. Where it fails the residual stops falling, and the solution says so.
 
     Args:
         tolerance: of the true residual, ‖A x - b‖ ≤ tolerance ‖b‖.

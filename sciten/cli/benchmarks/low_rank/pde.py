@@ -229,7 +229,7 @@ def _plane(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
         rows.append(
             {
                 "part": "plane",
-                "title": f"-∇·k∇u = 1 on 256² points in bits, k = {name}",
+                "title": f"-∇·k∇u = 1 on 256² points, solved in whole dimensions and split into bits, k = {name}",
                 "programs": {"sciten": {"ms": _median_ms(seconds), "true_residual": solution.residual}},
                 "converged": solution.converged,
                 "largest_rank": max(solution.ranks),
