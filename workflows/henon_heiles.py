@@ -25,7 +25,8 @@ def main(
         list[int] | None, typer.Option(min=1, help="Which f; may be given several times (default: 2 to 10).")
     ] = None,
     points: Annotated[int, typer.Option(min=4, help="Of the sine DVR, in each dimension.")] = 32,
-    tolerance: Annotated[float, typer.Option(help="Of the residual ‖Hψ - Eψ‖.")] = 1e-6,
+    # The well at the origin is not quite closed: beyond this its state mixes with those of the deeper wells.
+    tolerance: Annotated[float, typer.Option(help="Of the residual ‖Hψ - Eψ‖, relative to E.")] = 2e-6,
     output: Annotated[Path, typer.Option(help="Folder for all that is made.")] = Path("runs/henon_heiles"),
 ) -> None:
     """Find ground states, and plot how their ranks and energies grow with the dimension."""

@@ -247,7 +247,7 @@ def _oscillators(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
         bar.set_description(f"Hénon-Heiles, f = {f}")
         operator = henon_heiles(f)
         matrix = assemble(operator).matrix
-        rough, fine = DMRG(1e-4, follow=True), DMRG(1e-6, follow=True)
+        rough, fine = DMRG(1e-4, follow=True), DMRG(2e-6, follow=True)
         first = rough.lowest(matrix, start=gaussian(operator.grid))[0]
         call = partial(fine.lowest, matrix, start=gaussian(operator.grid))
         seconds, (state,) = _timed(call, settings.rounds)

@@ -40,11 +40,10 @@ def _line(case: Mapping[str, Any]) -> str:
     peers = [f"{name} {ratio:.1f}" for name, ratio in case.get("ratios", {}).items()]
     stopped = {name.rpartition(",")[0] for name, p in case["programs"].items() if "stopped_s" in p}
     peers += [f"{name} > {1e3 * _stopped(case) / ours['ms']['median']:.0f}" for name in sorted(stopped)]
+    published = f"published: {case['published']}" if "published" in case else ""
     median = ours["ms"]["median"]
     time = f"{median / 1e3:.1f} s" if median >= 1e3 else f"{median:.0f} ms"
-    return (
-        f"| {case['title']} | {time} | {', '.join(facts)} | {', '.join(peers) or case.get('published', '')} |"
-    )
+    return f"| {case['title']} | {time} | {', '.join(facts)} | {', '.join(peers) or published} |"
 
 
 def _stopped(case: Mapping[str, Any]) -> float:
