@@ -181,12 +181,12 @@ def pde(
     from sciten.cli.benchmarks.low_rank import pde as pde_
     from sciten.cli.benchmarks.low_rank import report
 
-    parts = _parts("pde", only, dict.fromkeys(pde_.PARTS, ""))
+    parts = _parts("pde", only, dict.fromkeys(pde_.MEASURES, ""))
     _warn_of_load()
     settings = pde_.Settings(
         torchtt_python=torchtt_python, only=parts, rounds=rounds, limit=limit, small=small
     )
-    complete = torchtt_python is not None and parts == pde_.PARTS and not small
+    complete = torchtt_python is not None and parts == tuple(pde_.MEASURES) and not small
     with _kept(_target(json, "pde", complete=complete)) as keep:
         document = pde_.run(settings, after_part=keep)
         print(report.table(document))

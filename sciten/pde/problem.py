@@ -17,7 +17,7 @@ from sciten.pde.quantised.assemble import Bits
 from sciten.pde.singular import regularised
 from sciten.pde.solvers.amen import AMEn
 from sciten.pde.solvers.exponential_sums import ExponentialSums, NotSeparableError
-from sciten.pde.solvers.solution import Solution, relative_residual
+from sciten.pde.solvers.solution import Solution, ratio, relative_residual
 from sciten.tensor import TensorTrain, TreeTensor
 from sciten.tensor.formats import Tree
 from sciten.tensor.formats.convert import to_tree_tensor
@@ -163,10 +163,8 @@ class _System:
         return replace(solution, message=solution.message + self.note)
 
     def residual(self, field: TensorTrain) -> float:
-        """‖A u - f‖ / ‖f‖; zero for a right side of zero."""
+        """‖A u - f‖ / ‖f‖."""
         dtype = reduce(torch.promote_types, [t.dtype for t in (self.matrix, field, self.right_side)])
-        if float(self.right_side.norm()) == 0:
-            return 0.0
         return relative_residual(
             self.matrix.to(dtype=dtype), field.to(dtype=dtype), self.right_side.to(dtype=dtype)
         )
@@ -238,8 +236,7 @@ def _on_tree(solution: Solution, system: _System, tree: Tree) -> Solution:
     assert isinstance(solution.field, TensorTrain)
     field = to_tree_tensor(solution.field, tree)
     matrix, goal = (to_tree_tensor(t.to(dtype=field.dtype), tree) for t in (system.matrix, system.right_side))
-    norm = float(goal.norm())
-    residual = float((matrix @ field - goal).norm()) / norm if norm else 0.0
+    residual = ratio((matrix @ field - goal).norm(), goal.norm())
     return _judged(solution, field, residual, system.solver.tolerance)
 
 

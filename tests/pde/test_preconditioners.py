@@ -84,3 +84,8 @@ def test_operators_without_diffusion_have_no_exponential_sum() -> None:
     )
     with pytest.raises(ConfigError, match="with diffusion"):
         condition(operator, ExponentialSum())
+
+
+def test_a_right_side_of_zero_is_solved_with_a_preconditioner_too() -> None:
+    solution = solve(Problem(diffusion(8), 0.0), preconditioner=ExponentialSum())
+    assert solution.converged and solution.residual == 0 and float(solution.field.norm()) == 0

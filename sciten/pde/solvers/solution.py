@@ -45,6 +45,8 @@ class Solution:
 def relative_residual(matrix: TensorTrain, field: TensorTrain, right_side: TensorTrain) -> float:
     """‖A x - b‖ / ‖b‖ by orthogonalisation, accurate to the precision also where the difference is small.
 
+    Of a right side of zero it is zero where A x vanishes too, and infinite otherwise.
+
     The cores of A x - b, whose ranks are those of A times those of x, are never formed.
     """
     with torch.no_grad():
@@ -56,7 +58,12 @@ def relative_residual(matrix: TensorTrain, field: TensorTrain, right_side: Tenso
         left = _factor(operators[:middle], x[:middle], b[:middle], torch.cat([one, -one], 1))
         turned = mirrored_operator(operators[middle:]), mirrored(x[middle:]), mirrored(b[middle:])
         right = _factor(*turned, torch.cat([one, one], 1))
-        return float(torch.linalg.matrix_norm(left @ right.mT) / right_side.norm())
+        return ratio(torch.linalg.matrix_norm(left @ right.mT), right_side.norm())
+
+
+def ratio(residual: Tensor, norm: Tensor) -> float:
+    """A norm relative to another one, where nothing is zero times nothing."""
+    return float(residual / norm) if float(norm) else (float("inf") if float(residual) else 0.0)
 
 
 def _factor(

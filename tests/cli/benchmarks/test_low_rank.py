@@ -1,10 +1,12 @@
+import json
 from itertools import pairwise
 from math import log2
+from types import ModuleType
 
 import pytest
 import torch
 
-from sciten.cli.benchmarks.low_rank import core_shapes, newton_kernel
+from sciten.cli.benchmarks.low_rank import core_shapes, formats, newton_kernel, parts, pde, report
 
 
 @pytest.mark.parametrize("accuracy", [1e-4, 1e-8])
@@ -38,3 +40,18 @@ def test_exact_core_shapes_are_never_worse() -> None:
             assert row[name]["error"] <= row[name]["bound"] * (1 + 1e-9)
     errors = [row["exact"]["bound"] for row in found["rows"]]
     assert errors == sorted(errors, reverse=True)
+
+
+@pytest.mark.parametrize("benchmark", [formats, pde], ids=["formats", "pde"])
+def test_small_runs_of_every_part_are_reported(benchmark: ModuleType) -> None:
+    seen: list[int] = []
+    settings = parts.Settings(rounds=1, small=True)
+    document = benchmark.run(
+        settings, progress=False, after_part=lambda found: seen.append(len(found["cases"]))
+    )
+    assert {case["part"] for case in document["cases"]} == set(benchmark.MEASURES)
+    assert len(seen) == len(benchmark.MEASURES) and seen[-1] == len(document["cases"])
+    assert all(case.get("converged", True) for case in document["cases"])
+    table, markdown = report.table(document), report.markdown(document)
+    assert all(case["title"] in table and case["title"] in markdown for case in document["cases"])
+    json.dumps(document)

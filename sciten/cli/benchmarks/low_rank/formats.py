@@ -1,54 +1,28 @@
 """Arithmetic of tensor trains beside torchTT, and what decompositions reach."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-import sciten
-from sciten.cli.benchmarks import machine
-from sciten.cli.benchmarks.low_rank import core_shapes, newton_kernel
+from sciten.cli.benchmarks.low_rank import core_shapes, newton_kernel, parts
 from sciten.cli.benchmarks.low_rank.contest import Program, contest
+from sciten.cli.benchmarks.low_rank.parts import Measure, Settings
 from sciten.cli.benchmarks.summary import at_most, target
 from sciten.tensor import TensorTrain
 
-PARTS = ("arithmetic", "newton", "core_shapes")
+QUESTION = "low-rank formats in float64: time beside torchTT, and what decompositions reach"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What to measure; arguments as those of the settings of `pde`."""
-
-    torchtt_python: str | None = None
-    only: tuple[str, ...] = PARTS
-    rounds: int = 5
-    limit: float = 300.0
-    small: bool = False
-
-
-def run(settings: Settings, *, progress: bool = True) -> dict[str, Any]:
-    """Measure, and return a document for JSON."""
-    document: dict[str, Any] = {
-        "question": "low-rank formats in float64: time beside torchTT, and what decompositions reach",
-        "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "machine": machine.describe(),
-        "versions": {"sciten": sciten.__version__, "torch": torch.__version__},
-        "settings": {"rounds": settings.rounds, "small": settings.small, "limit_s": settings.limit},
-        "cases": [],
-    }
-    measures: Mapping[str, Callable[[Settings, tqdm], list[dict[str, Any]]]] = {
-        "arithmetic": _arithmetic,
-        "newton": _newton,
-        "core_shapes": _core_shapes,
-    }
-    with tqdm(total=len(settings.only), unit="part", disable=None if progress else True) as bar:
-        for part in settings.only:
-            document["cases"] += measures[part](settings, bar)
-            bar.update()
-    return document
+def run(
+    settings: Settings,
+    *,
+    progress: bool = True,
+    after_part: Callable[[dict[str, Any]], object] | None = None,
+) -> dict[str, Any]:
+    """Measure, and return a document for JSON; `after_part` is given what there is so far after every part."""
+    return parts.run(QUESTION, MEASURES, settings, progress=progress, after_part=after_part)
 
 
 def _arithmetic(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
@@ -153,3 +127,11 @@ def _as_expected(
 def _places(d: int) -> torch.Tensor:
     """Random indices of entries, by which products are compared."""
     return torch.randint(0, 2, (10, d), generator=torch.Generator().manual_seed(1))
+
+
+#: The parts of the benchmark, by name.
+MEASURES: Mapping[str, Measure] = {
+    "arithmetic": _arithmetic,
+    "newton": _newton,
+    "core_shapes": _core_shapes,
+}

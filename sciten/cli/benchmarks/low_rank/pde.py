@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -11,9 +9,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-import sciten
-from sciten.cli.benchmarks import machine
+from sciten.cli.benchmarks.low_rank import parts
 from sciten.cli.benchmarks.low_rank.contest import Program, contest
+from sciten.cli.benchmarks.low_rank.parts import Measure, Settings
 from sciten.cli.benchmarks.low_rank.problems import drift_diffusion, poisson
 from sciten.cli.benchmarks.summary import at_most, target
 from sciten.pde import (
@@ -37,26 +35,7 @@ from sciten.tensor import TensorTrain
 
 #: Tolerances that programs are tried at, as multiples of the residual they have to reach.
 _TRIED = (1.0, 0.5, 0.2, 0.1, 0.03, 0.01, 1e-3)
-PARTS = ("poisson", "drift", "bits", "plane", "oscillators")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What to measure.
-
-    Args:
-        torchtt_python: Python of an environment with torchTT.
-        only: parts, of `PARTS`.
-        rounds: of timing.
-        limit: seconds for a call of a program.
-        small: tiny sizes, to try the command.
-    """
-
-    torchtt_python: str | None = None
-    only: tuple[str, ...] = PARTS
-    rounds: int = 5
-    limit: float = 300.0
-    small: bool = False
+QUESTION = "low-rank solvers of stationary problems: time at equal true residual, and true errors"
 
 
 def run(
@@ -66,28 +45,7 @@ def run(
     after_part: Callable[[dict[str, Any]], object] | None = None,
 ) -> dict[str, Any]:
     """Measure, and return a document for JSON; `after_part` is given what there is so far after every part."""
-    document: dict[str, Any] = {
-        "question": "low-rank solvers of stationary problems: time at equal true residual, and true errors",
-        "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "machine": machine.describe(),
-        "versions": {"sciten": sciten.__version__, "torch": torch.__version__},
-        "settings": {"rounds": settings.rounds, "small": settings.small, "limit_s": settings.limit},
-        "cases": [],
-    }
-    measures: Mapping[str, Callable[[Settings, tqdm], list[dict[str, Any]]]] = {
-        "poisson": _poisson,
-        "drift": _drift,
-        "bits": _bits,
-        "plane": _plane,
-        "oscillators": _oscillators,
-    }
-    with tqdm(total=len(settings.only), unit="part", disable=None if progress else True) as bar:
-        for part in settings.only:
-            document["cases"] += measures[part](settings, bar)
-            bar.update()
-            if after_part is not None:
-                after_part(document)
-    return document
+    return parts.run(QUESTION, MEASURES, settings, progress=progress, after_part=after_part)
 
 
 def _peers(settings: Settings, *, all_ways: bool) -> list[Program]:
@@ -297,3 +255,13 @@ def _median_ms(seconds: Sequence[float]) -> dict[str, float]:
         "median": round(ordered[len(ordered) // 2], 2),
         "max": round(ordered[-1], 2),
     }
+
+
+#: The parts of the benchmark, by name.
+MEASURES: Mapping[str, Measure] = {
+    "poisson": _poisson,
+    "drift": _drift,
+    "bits": _bits,
+    "plane": _plane,
+    "oscillators": _oscillators,
+}
