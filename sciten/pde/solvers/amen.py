@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sciten.errors import ConfigError
 from sciten.pde.solvers.environments import (
     Interface,
     OperatorCore,
@@ -31,7 +30,7 @@ from sciten.pde.solvers.environments import (
     project_vector,
 )
 from sciten.pde.solvers.local import LocalSystem
-from sciten.pde.solvers.solution import Solution, relative_residual, require_system
+from sciten.pde.solvers.solution import Solution, relative_residual, require_options, require_system
 from sciten.tensor import TensorTrain
 
 #: Local systems are solved, and their solutions cut, to this share of the tolerance of the whole.
@@ -74,11 +73,7 @@ class AMEn:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.tolerance < 1:
-            raise ConfigError(f"AMEn: expected a tolerance between 0 and 1, got {self.tolerance}")
-        for name in ("enrichment", "max_rank", "max_sweeps", "max_iterations"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"AMEn: expected {name} of at least 1, got {getattr(self, name)}")
+        require_options(self, "enrichment", "max_rank", "max_sweeps", "max_iterations")
 
     def solve(
         self, matrix: TensorTrain, right_side: TensorTrain, start: TensorTrain | None = None
@@ -117,8 +112,7 @@ class ALS:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ConfigError(f"ALS: expected a rank of at least 1, got {self.rank}")
+        require_options(self, "rank", "max_sweeps", "max_iterations")
 
     def solve(
         self, matrix: TensorTrain, right_side: TensorTrain, start: TensorTrain | None = None
@@ -252,7 +246,7 @@ class Alternation:
             return f"the residual stopped falling at the largest rank, {self.options.max_rank}; allow a larger one"
         return (
             "the residual stopped falling: the operator may be too ill-conditioned for this tolerance, or far from "
-            "positive definite; try a preconditioner, more enrichment, a better start or a larger tolerance"
+            "positive definite; try a preconditioner, a larger tolerance, a better start, or ranks that grow otherwise"
         )
 
     # One sweep.

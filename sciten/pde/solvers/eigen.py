@@ -29,7 +29,7 @@ from sciten.pde.solvers.environments import (
     project_vector,
 )
 from sciten.pde.solvers.local import LocalSystem
-from sciten.pde.solvers.solution import require_system
+from sciten.pde.solvers.solution import require_options, require_system
 from sciten.tensor import TensorTrain
 
 #: Local eigenproblems of at most so many unknowns are diagonalised.
@@ -94,11 +94,7 @@ class DMRG:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.tolerance < 1:
-            raise ConfigError(f"DMRG: expected a tolerance between 0 and 1, got {self.tolerance}")
-        for name in ("enrichment", "max_rank", "max_sweeps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"DMRG: expected {name} of at least 1, got {getattr(self, name)}")
+        require_options(self, "enrichment", "max_rank", "max_sweeps")
 
     @torch.no_grad()
     def lowest(

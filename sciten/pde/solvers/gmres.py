@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sciten.errors import ConfigError
-from sciten.pde.solvers.solution import Solution, relative_residual, require_system
+from sciten.pde.solvers.solution import Solution, relative_residual, require_options, require_system
 from sciten.tensor import TensorTrain
 
 
@@ -43,11 +42,7 @@ class GMRES:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.tolerance < 1:
-            raise ConfigError(f"GMRES: expected a tolerance between 0 and 1, got {self.tolerance}")
-        for name in ("restart", "max_iterations", "max_rank"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"GMRES: expected {name} of at least 1, got {getattr(self, name)}")
+        require_options(self, "restart", "max_iterations", "max_rank")
 
     @torch.no_grad()
     def solve(

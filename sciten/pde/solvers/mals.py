@@ -14,7 +14,7 @@ from sciten.errors import ConfigError
 from sciten.pde.solvers.amen import Alternation, AMEn
 from sciten.pde.solvers.environments import Interface, OperatorCore, project_vector
 from sciten.pde.solvers.local import LocalSystem
-from sciten.pde.solvers.solution import Solution, require_system
+from sciten.pde.solvers.solution import Solution, require_options, require_system
 from sciten.tensor import TensorTrain
 
 #: Entries of the operator on two cores, beyond which they are not worked on together.
@@ -45,7 +45,7 @@ class MALS:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        self._options()  # which are those of AMEn, and checked there
+        require_options(self, "max_rank", "max_sweeps", "max_iterations")
 
     def _options(self) -> AMEn:
         return AMEn(

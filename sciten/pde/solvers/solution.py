@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -87,6 +88,24 @@ def _factor(
         image = factor[:, : R * r].unflatten(1, (R, r)).transpose(0, 1)
         given = factor[:, R * r :]
     return factor
+
+
+class HasTolerance(Protocol):
+    """A solver's options."""
+
+    @property
+    def tolerance(self) -> float:
+        """Of the true residual."""
+
+
+def require_options(solver: HasTolerance, *counts: str) -> None:
+    """Raise `ConfigError` unless the tolerance lies between 0 and 1, and the counts of these names are positive."""
+    name = type(solver).__name__
+    if not 0 < solver.tolerance < 1:
+        raise ConfigError(f"{name}: expected a tolerance between 0 and 1, got {solver.tolerance}")
+    for count in counts:
+        if getattr(solver, count) < 1:
+            raise ConfigError(f"{name}: expected {count} of at least 1, got {getattr(solver, count)}")
 
 
 def require_system(
