@@ -210,8 +210,7 @@ class Alternation:
                 last = sweep + 1 == self.options.max_sweeps
                 if history[-1] > self.options.tolerance and not last and not stalled(history, 8):
                     continue
-                field = self.field()
-                residual = relative_residual(self.matrix, field, self.right_side)
+                residual, field = self._checked()
                 checks.append(residual)
                 if best is None or residual < best[0]:
                     best = (residual, field)
@@ -223,8 +222,6 @@ class Alternation:
                     break
                 self.damping = max(1e-3, self.damping / 2)
         assert best is not None
-        if best[0] <= self.options.tolerance:
-            best = self._rounded(*best)
         return Solution(
             field=best[1],
             converged=best[0] <= self.options.tolerance,
@@ -235,11 +232,14 @@ class Alternation:
             history=tuple(history),
         )
 
-    def _rounded(self, residual: float, field: TensorTrain) -> tuple[float, TensorTrain]:
-        """The solution without the ranks that only the last directions added, if that leaves the residual small."""
+    def _checked(self) -> tuple[float, TensorTrain]:
+        """The true residual; without the ranks that only the last directions added if that leaves it small."""
+        field = self.field()
         rounded = field.round(_ROUNDING * self.options.tolerance)
-        found = relative_residual(self.matrix, rounded, self.right_side)
-        return (found, rounded) if found <= self.options.tolerance else (residual, field)
+        residual = relative_residual(self.matrix, rounded, self.right_side)
+        if residual <= self.options.tolerance or rounded.ranks == field.ranks:
+            return residual, rounded
+        return relative_residual(self.matrix, field, self.right_side), field
 
     def _failure(self, field: TensorTrain) -> str:
         if max(field.ranks) >= self.options.max_rank:

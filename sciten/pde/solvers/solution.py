@@ -1,6 +1,6 @@
 """What a solver returns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,8 +11,8 @@ from sciten.errors import ConfigError
 from sciten.pde.solvers.environments import OperatorCore, mirrored, mirrored_operator, mode_first
 from sciten.tensor import CP, TensorTrain, TreeTensor
 
-#: Numbers of a matrix that is made at a time where a residual is computed.
-_ROWS = 2**22
+#: Entries of a matrix that is factorised at a time where a residual is computed.
+_ENTRIES = 2**23
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,18 @@ def relative_residual(matrix: TensorTrain, field: TensorTrain, right_side: Tenso
     with torch.no_grad():
         operators = [OperatorCore.of(core) for core in matrix.cores]
         x, b = mode_first(field.cores), mode_first(right_side.cores)
-        ranks = [r * s for r, s in zip(matrix.ranks, field.ranks, strict=True)]
-        middle = ranks.index(max(ranks))
+        sizes = [
+            core.numel() * R * S for core, (R, *_, S) in zip(x, (c.shape for c in matrix.cores), strict=True)
+        ]
+        middle = sizes.index(max(sizes))  # the dearest core, which is multiplied and not factorised
+        after = middle + 1
         one = x[0].new_ones(1, 1)
         left = _factor(operators[:middle], x[:middle], b[:middle], torch.cat([one, -one], 1))
-        turned = mirrored_operator(operators[middle:]), mirrored(x[middle:]), mirrored(b[middle:])
+        turned = mirrored_operator(operators[after:]), mirrored(x[after:]), mirrored(b[after:])
         right = _factor(*turned, torch.cat([one, one], 1))
-        return ratio(torch.linalg.matrix_norm(left @ right.mT), right_side.norm())
+        pieces = _rows(operators[middle], x[middle], b[middle], left)
+        norms = [torch.linalg.matrix_norm(rows @ right.mT) for rows in pieces]
+        return ratio(torch.linalg.vector_norm(torch.stack(norms)), right_side.norm())
 
 
 def ratio(residual: Tensor, norm: Tensor) -> float:
@@ -74,20 +79,30 @@ def _factor(
 
     `factor` is that of nothing, `[1, 2]`: the signs of A x and b.
     """
-    image, given = factor[:, :1].unsqueeze(0), factor[:, 1:]
     for operator, core, known in zip(operators, x, b, strict=True):
-        R, r = operator.dense.shape[-1], core.shape[-1]
-        n, width = len(core), R * r + known.shape[-1]
-        step = max(1, _ROWS // (n * width))
-        factor = image.new_zeros(0, width)
-        for start in range(0, image.shape[1], step):  # not all rows at once: they are many more than columns
-            part = slice(start, start + step)
-            states = operator.between(image[:, part], core).permute(1, 2, 0, 3).flatten(2).flatten(0, 1)
-            rows = torch.cat([states, (given[part] @ known).flatten(0, 1)], 1)
-            factor = torch.linalg.qr(torch.cat([factor, rows]), mode="r").R
-        image = factor[:, : R * r].unflatten(1, (R, r)).transpose(0, 1)
-        given = factor[:, R * r :]
+        triangular = factor.new_zeros(0, operator.dense.shape[-1] * core.shape[-1] + known.shape[-1])
+        for rows in _rows(operator, core, known, factor):
+            triangular = torch.linalg.qr(torch.cat([triangular, rows]), mode="r").R
+        factor = triangular
     return factor
+
+
+def _rows(operator: OperatorCore, core: Tensor, known: Tensor, factor: Tensor) -> Iterator[Tensor]:
+    """A factor times the next core of A x + b, as matrices `[rows, R' r' + q']` of some of the rows.
+
+    Not all rows at once: they are many more than columns.
+    """
+    R, S = operator.dense.shape[0], operator.dense.shape[-1]
+    n, r, s = core.shape
+    width = S * s + known.shape[-1]
+    image = factor[:, : R * r].unflatten(1, (R, r)).transpose(0, 1)
+    given = factor[:, R * r :]
+    # Beside a triangular factor of so many rows as columns, few rows would cost as much as many.
+    step = max(1, (max(_ENTRIES // width - width, width // 2)) // n)
+    for start in range(0, len(factor), step):
+        part = slice(start, start + step)
+        states = operator.between(image[:, part], core).permute(2, 1, 0, 3).flatten(2)
+        yield torch.cat([states, (given[part] @ known).transpose(0, 1)], 2).flatten(0, 1)
 
 
 class HasTolerance(Protocol):

@@ -10,6 +10,9 @@ from sciten.tensor.linalg import leading_space, split
 
 Chain = Sequence[Tensor]
 
+#: Rows of a triangular factor of less than so many units of the precision, relative to the whole, are its errors.
+_NOISE = 8
+
 
 def add(left: Chain, right: Chain) -> list[Tensor]:
     """The sum: cores side by side, so that ranks add up."""
@@ -62,9 +65,20 @@ def triangular_factors(chain: Chain) -> list[Tensor]:
     factors = [factor]
     for core in reversed(chain):
         rows = (core @ factor.unsqueeze(-3)).flatten(-2)  # [..., r, n s]
-        factor = torch.linalg.qr(rows.mH, mode="r").R.mH
+        factor = _without_noise(torch.linalg.qr(rows.mH, mode="r").R).mH
         factors.append(factor)
     return factors[::-1]
+
+
+def _without_noise(triangular: Tensor) -> Tensor:
+    """A triangular factor `[..., s, r]` without rows that are as small as its rounding errors.
+
+    Sums have many where later terms repeat earlier ones, as in x + x, and all that follows is cheaper without them.
+    """
+    norms = torch.linalg.vector_norm(triangular, dim=-1)
+    limit = _NOISE * torch.finfo(norms.dtype).eps * torch.linalg.vector_norm(norms, dim=-1, keepdim=True)
+    needed = int((norms > limit).nonzero()[..., -1].max()) + 1 if bool((norms > limit).any()) else 1
+    return triangular[..., :needed, :]
 
 
 def grams(chain: Chain) -> list[Tensor]:
