@@ -1,0 +1,116 @@
+"""What every neural operator shares: channels, axes, and the scales of its fields."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sciten.errors import ConfigError
+
+
+class NeuralOperator(nn.Module, ABC):
+    """A map from fields on a regular grid to fields on the same grid.
+
+    Fields come and go in their own units: the model holds their means and standard deviations, and a subclass's
+    `transform` sees numbers of order one.
+
+    Args:
+        in_channels: numbers at each point of the input.
+        out_channels: numbers at each point of the output.
+        periodic: for each axis, whether the domain is periodic. The n points of a periodic axis of length one lie at
+            i / n, those of others at i / (n - 1), both ends included.
+        input_scale: mean and standard deviation of each input channel; (0, 1) without.
+        output_scale: the same of the outputs.
+    """
+
+    input_mean: Tensor
+    input_std: Tensor
+    output_mean: Tensor
+    output_std: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        periodic: Sequence[bool],
+        input_scale: Sequence[tuple[float, float]] | None = None,
+        output_scale: Sequence[tuple[float, float]] | None = None,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        for what, count in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if count < 1:
+                raise ConfigError(f"{name}: expected {what} of at least 1, got {count}")
+        if not 1 <= len(periodic) <= 3:
+            raise ConfigError(f"{name}: expected one to three axes, got periodic={tuple(periodic)}")
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.periodic = tuple(bool(p) for p in periodic)
+        for kind, count, scale in (
+            ("input", in_channels, input_scale),
+            ("output", out_channels, output_scale),
+        ):
+            values = torch.tensor([(0.0, 1.0)] * count if scale is None else [tuple(s) for s in scale])
+            if values.shape != (count, 2) or not bool((values[:, 1] > 0).all() and values.isfinite().all()):
+                raise ConfigError(
+                    f"{name}: expected {kind}_scale as a mean and a positive standard deviation for each of {count} "
+                    f"channels, got {scale}"
+                )
+            self.register_buffer(f"{kind}_mean", values[:, 0].clone())
+            self.register_buffer(f"{kind}_std", values[:, 1].clone())
+
+    @abstractmethod
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments as JSON values; `type(self)(**arguments())` has the same architecture."""
+
+    @abstractmethod
+    def transform(self, fields: Tensor) -> Tensor:
+        """Scaled inputs `[batch, in_channels, *grid]` to scaled outputs `[batch, out_channels, *grid]`."""
+
+    @property
+    def n_dims(self) -> int:
+        """How many axes the grid has."""
+        return len(self.periodic)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and fields."""
+        return self.input_mean.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.input_mean.device
+
+    def forward(self, fields: Tensor) -> Tensor:
+        """Fields `[batch, in_channels, *grid]` to fields `[batch, out_channels, *grid]`, in their own units.
+
+        Raises:
+            ConfigError: the number of axes or channels does not fit.
+        """
+        self.require_fields(fields)
+        scaled = (fields.to(self.dtype) - self._along(self.input_mean)) / self._along(self.input_std)
+        return self.transform(scaled) * self._along(self.output_std) + self._along(self.output_mean)
+
+    def require_fields(self, fields: Tensor) -> None:
+        """Raise `ConfigError` unless the model can take `fields`."""
+        if fields.ndim != 2 + self.n_dims or fields.shape[1] != self.in_channels:
+            raise ConfigError(
+                f"{type(self).__name__}: expected fields of shape [batch, {self.in_channels}"
+                f"{', points' * self.n_dims}], got {list(fields.shape)}"
+            )
+
+    def scales(self) -> dict[str, list[tuple[float, float]]]:
+        """`input_scale` and `output_scale` for `arguments`."""
+        return {
+            "input_scale": _pairs(self.input_mean, self.input_std),
+            "output_scale": _pairs(self.output_mean, self.output_std),
+        }
+
+    def _along(self, channels: Tensor) -> Tensor:
+        return channels.view(-1, *[1] * self.n_dims)
+
+
+def _pairs(mean: Tensor, std: Tensor) -> list[tuple[float, float]]:
+    return list(zip(mean.tolist(), std.tolist(), strict=True))
