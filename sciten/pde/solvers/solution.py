@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import Protocol
 
 import torch
@@ -46,7 +47,7 @@ class Solution:
 def relative_residual(matrix: TensorTrain, field: TensorTrain, right_side: TensorTrain) -> float:
     """‖A x - b‖ / ‖b‖ by orthogonalisation, accurate to the precision also where the difference is small.
 
-    Of a right side of zero it is zero where A x vanishes too, and infinite otherwise.
+    Of a right side of zero it is zero where A x vanishes too, and infinite otherwise, as where numbers overflow.
 
     The cores of A x - b, whose ranks are those of A times those of x, are never formed.
     """
@@ -68,8 +69,11 @@ def relative_residual(matrix: TensorTrain, field: TensorTrain, right_side: Tenso
 
 
 def ratio(residual: Tensor, norm: Tensor) -> float:
-    """A norm relative to another one, where nothing is zero times nothing."""
-    return float(residual / norm) if float(norm) else (float("inf") if float(residual) else 0.0)
+    """A norm relative to another one, where nothing is zero times nothing; infinite where numbers overflow."""
+    above, below = float(residual), float(norm)
+    if not (isfinite(above) and isfinite(below)):
+        return inf
+    return above / below if below else (inf if above else 0.0)
 
 
 def _factor(

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from sciten.errors import ConfigError
 from sciten.pde import ALS, GMRES, MALS, AMEn
-from sciten.pde.solvers.amen import random_train
+from sciten.pde.solvers.amen import Alternation, random_train
 from sciten.pde.solvers.environments import OperatorCore, extend, mirrored_operator, mode_first, project
 from sciten.pde.solvers.exponential_sums import kronecker_sum
 from sciten.pde.solvers.local import LocalSystem, gmres
@@ -81,6 +81,53 @@ def test_convergence_is_never_claimed_without_it() -> None:
         assert solution.residual == pytest.approx(true, rel=1e-6)
         assert solution.converged == (true <= 1e-10)
         assert not solution.converged and solution.message
+
+
+@pytest.mark.parametrize("max_rank", [2, 5])
+def test_ranks_stay_within_their_limit_without_convergence(max_rank: int) -> None:
+    """Also those that directions of the residual would add."""
+    shape = [6] * 4
+    matrix = operator(shape, torch.float64)
+    b = TensorTrain.random(shape, 4, generator=generator(3))
+    for solver in (AMEn(1e-12, max_rank=max_rank, max_sweeps=8), MALS(1e-12, max_rank, max_sweeps=8)):
+        solution = solver.solve(matrix, b)
+        assert isinstance(solution.field, TensorTrain) and max(solution.ranks) <= max_rank
+        true = float((matrix @ solution.field - b).norm() / b.norm())
+        assert solution.residual == pytest.approx(true, rel=1e-6)
+        assert not solution.converged
+
+
+@pytest.mark.parametrize("scale", [(1e150, 1.0), (1.0, 1e150)], ids=["operator", "right side"])
+@pytest.mark.parametrize("solver", [AMEn(), ALS(3), MALS()], ids=["AMEn", "ALS", "MALS"])
+def test_overflow_is_told(solver: AMEn, scale: tuple[float, float]) -> None:
+    """Entries that are finite, with products that are not."""
+    shape = [3, 4, 3]
+    matrix = TensorTrain(tuple(c * scale[0] for c in operator(shape, torch.float64).cores), operator=True)
+    b = TensorTrain(tuple(c * scale[1] for c in TensorTrain.random(shape, 2, generator=generator(3)).cores))
+    solution = solver.solve(matrix, b)
+    assert not solution.converged and solution.residual == float("inf")
+    assert "overflow" in solution.message
+
+
+@pytest.mark.parametrize("solver", [AMEn(progress=True), ALS(3, progress=True), MALS(progress=True)])
+@pytest.mark.parametrize("shape", [[4], [3, 4, 3]])
+def test_progress_bars_bear_the_name_of_their_solver(
+    solver: AMEn, shape: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    b = TensorTrain.random(shape, 2, generator=generator(3))
+    assert solver.solve(operator(shape, torch.float64), b).converged
+    assert {line.split(":")[0].strip() for line in capsys.readouterr().err.split("\r") if line.strip()} == {
+        type(solver).__name__
+    }
+
+
+def test_only_enrichment_follows_the_residual() -> None:
+    """ALS and MALS need no train z, nor what z sees."""
+    shape = [3, 4, 3]
+    matrix, b = operator(shape, torch.float64), TensorTrain.random([3, 4, 3], 2, generator=generator(3))
+    run = Alternation(AMEn(1e-10), matrix, b, None, enriched=False)
+    run.sweep()
+    assert run.z is None and all(one.zx.numel() == 1 for one in run.rights)
 
 
 def test_zero_right_sides_have_zero_solutions() -> None:
