@@ -167,7 +167,10 @@ class _Search:
         self.turn = 1
         self.x = mirrored(target)
         self.z = mirrored(mode_first(random_train(like, self.directions, options.seed + 99).cores))
+        self.block = self.x[0][None]
         self.energies: list[float] = []
+        self.rights: list[Interface] = []
+        self.right_overlaps: list[Tensor] = []
         self._begin()
 
     def run(self) -> list[Eigenstate]:
