@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from sciten.errors import ConfigError
 from sciten.pde.chains import Chain, summed
+from sciten.pde.fields import require_cpu
 from sciten.pde.singular import balance_note, require_balance
 from sciten.pde.solvers.solution import Solution, relative_residual
 from sciten.tensor import TensorTrain
@@ -101,6 +102,8 @@ def _require_shapes(matrices: Sequence[Tensor], right_side: TensorTrain) -> None
     wanted = [(n, n) for n in right_side.shape]
     if right_side.operator or right_side.batch_shape or shapes != wanted:
         raise ConfigError(f"ExponentialSums: expected matrices {wanted} for {right_side!r}, got {shapes}")
+    for tensor in (*matrices, *right_side.cores):
+        require_cpu("ExponentialSums", tensor)
     if not all(bool(torch.isfinite(t).all()) for t in (*matrices, *right_side.cores)):
         raise ConfigError("ExponentialSums: expected finite entries, got inf or NaN")
 

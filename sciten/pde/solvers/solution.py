@@ -130,7 +130,8 @@ def require_options(solver: HasTolerance, *counts: str) -> None:
 def require_system(
     name: str, matrix: TensorTrain, right_side: TensorTrain | None, start: TensorTrain | None
 ) -> None:
-    """Raise `ConfigError` unless these are a square operator, a vector that it maps and a start of its shape."""
+    """Raise `ConfigError` unless these are a square operator, a vector that it maps and a start of its shape, on one
+    device."""
     if not isinstance(matrix, TensorTrain) or not matrix.operator or matrix.batch_shape:
         raise ConfigError(
             f"{name}: expected an operator as a TensorTrain without a batch, got {matrix!r:.200}"
@@ -149,6 +150,11 @@ def require_system(
             or vector.batch_shape
         ):
             raise ConfigError(f"{name}: expected a {what} of shape {wanted}, got {vector!r:.200}")
+        if vector.device != matrix.device:
+            raise ConfigError(
+                f"{name}: expected a {what} on {matrix.device}, where the operator is, got one on {vector.device}; "
+                f"move it by .to(device='{matrix.device}')"
+            )
     for what, train in (("operator", matrix), *vectors):
         if train is not None and not all(bool(torch.isfinite(core).all()) for core in train.cores):
             raise ConfigError(f"{name}: expected an {what} with finite entries, got inf or NaN")
