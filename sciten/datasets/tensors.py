@@ -41,7 +41,7 @@ def write_tensor(
     """Write a tensor to a file, beside those that the file has.
 
     Args:
-        path: the HDF5 file, which need not exist.
+        path: the HDF5 file, which need not exist; neither need its folders. Any suffix does, `.h5` is the custom.
         tensor: `CP`, `Tucker`, `TensorTrain` or `TreeTensor`; gradients are not stored.
         name: what it is read by.
         attributes: facts about it, by name; whatever JSON can hold.
@@ -65,7 +65,7 @@ def write_tensor(
     with hdf5.create(path) as new:
         new.file.attrs.update(schema=FILE_SCHEMA, schema_version=SCHEMA_VERSION)
         if present:
-            with hdf5.open_readonly(path) as old:
+            with _opened(path) as old:
                 for other in present:
                     if other != name:
                         old.copy(escape(other), new.file)
@@ -82,7 +82,7 @@ def read_tensor(path: str | os.PathLike[str], name: str = "tensor") -> Format:
     Raises:
         DataError: the file or the tensor is missing, foreign, of another version, truncated or damaged.
     """
-    with hdf5.open_readonly(path) as file:
+    with _opened(path) as file:
         group = _group(Path(path), file, name)
         kind = str(group.attrs.get("format"))
         if kind not in _FORMATS:
@@ -100,20 +100,24 @@ def read_tensor(path: str | os.PathLike[str], name: str = "tensor") -> Format:
 
 def tensor_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """The names of the tensors in a file, sorted; raises `DataError` where it is none of tensors."""
-    with hdf5.open_readonly(path) as file:
+    with _opened(path) as file:
         _check(Path(path), "file", file, FILE_SCHEMA)
         return tuple(sorted(unescape(name) for name in file))
 
 
 def tensor_attributes(path: str | os.PathLike[str], name: str = "tensor") -> dict[str, Any]:
     """The attributes that a tensor was written with; raises `DataError` as `read_tensor`."""
-    with hdf5.open_readonly(path) as file:
+    with _opened(path) as file:
         group = _group(Path(path), file, name)
         try:
             found: dict[str, Any] = json.loads(group.attrs["attributes"])
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: the attributes of tensor {name!r} are damaged") from error
         return found
+
+
+def _opened(path: str | os.PathLike[str]) -> h5py.File:
+    return hdf5.open_readonly(path, remedy="tensors are read from files that `write_tensor` wrote")
 
 
 def _group(path: Path, file: h5py.File, name: str) -> h5py.Group:

@@ -93,6 +93,12 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path, monkeypatch, error
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
+def test_missing_folders_are_made(tmp_path):
+    path = tmp_path / "a" / "b" / "c.tensors"
+    write_tensor(path, train(2, 3))
+    assert tensor_names(path) == ("tensor",)
+
+
 def test_files_say_what_they_are(tmp_path):
     write_tensor(tmp_path / "a.h5", train(2, 3))
     with h5py.File(tmp_path / "a.h5") as file:
@@ -117,7 +123,9 @@ def test_missing_and_foreign_files(tmp_path):
             action(path)
     assert path.read_bytes() == before
     path.write_text("no HDF5")
-    with pytest.raises(DataError, match="not an HDF5 file"):
+    with pytest.raises(
+        DataError, match="not an HDF5 file; tensors are read from files that `write_tensor` wrote"
+    ):
         write_tensor(path, train(2))
 
 
