@@ -276,6 +276,8 @@ def test_nothing_is_recorded_for_gradients() -> None:
         ),
         (lambda: apply(torch.sqrt, [TensorTrain.identity([2, 3])]), "apply: expected vectors"),
         (lambda: apply(torch.sqrt, [-TensorTrain.ones([2, 3])]), "apply: expected finite values, got nan"),
+        (lambda: tt_cross(kink, [50.0, 3]), r"a shape of modes of at least one index, got \[50\.0, 3\]"),  # type: ignore[list-item]
+        (lambda: tt_cross(kink, 5), "a shape of modes of at least one index, got 5"),  # type: ignore[arg-type]
     ],
 )
 def test_what_does_not_fit_is_named(wrong: Callable[[], object], message: str) -> None:

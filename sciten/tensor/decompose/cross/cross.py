@@ -7,8 +7,10 @@ next is no such sign: where all crosses lie on one side of a kink, sweeps settle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
+from numbers import Integral
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,9 +43,11 @@ class CrossResult:
 
     Args:
         tensor: the train; the best one where none was good enough.
-        converged: whether its error is within the tolerance everywhere it was looked for.
-        error: the largest found, relative to the largest value of the function that was seen; infinite where no
-            train was made, NaN where all values seen were zero.
+        converged: whether its error is within the tolerance everywhere it was looked for; a peak beside which nobody
+            looked is not seen.
+        error: the largest found at the places that were looked at (all of them where they are few), relative to the
+            largest value of the function that was seen: 0.0 says that these agree to the last digit, not that all
+            entries do. Infinite where no train was made, NaN where all values seen were zero.
         evaluations: how many values of the function were taken, those of the verification included.
         sweeps: of the method.
         message: why it did not converge and what to try; empty where it did.
@@ -292,8 +296,12 @@ def _given(entries: Entries, start: Tensor) -> Tensor:
 
 
 def _require(name: str, shape: Sequence[int], tolerance: float, max_rank: int, max_evaluations: int) -> None:
-    if not len(shape) or any(n < 1 for n in shape):
-        raise ConfigError(f"{name}: expected a shape of modes of at least one index, got {list(shape)}")
+    if (
+        not isinstance(shape, Sequence | np.ndarray)
+        or not len(shape)
+        or any(not isinstance(n, Integral) or n < 1 for n in shape)
+    ):
+        raise ConfigError(f"{name}: expected a shape of modes of at least one index, got {shape!r:.200}")
     if not 0 < tolerance < 1:
         raise ConfigError(f"{name}: expected a tolerance between 0 and 1, got {tolerance}")
     if max_rank < 1 or max_evaluations < 1:
