@@ -7,13 +7,17 @@ coarsely, the smaller the residual has become (inexact Krylov methods, Simoncini
 
 import time
 from dataclasses import dataclass
+from math import inf, isfinite
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from sciten.errors import ConfigError
 from sciten.pde.solvers.solution import Solution, relative_residual, require_options, require_system
 from sciten.tensor import TensorTrain
+
+_OVERFLOW = "numbers overflow; scale the operator and the right side to entries near one"
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class GMRES:
         norm = float(right_side.norm())
         if norm == 0:
             return Solution(right_side, True, 0.0, time.perf_counter() - begun, 0, "the right side is zero")
+        if not isfinite(norm):
+            return Solution(right_side * 0.0, False, inf, time.perf_counter() - begun, 0, _OVERFLOW)
         x = right_side * 0.0 if start is None else start.to(dtype=dtype)
         x = x.round(0.1 * self.tolerance)
         best, best_residual = x, relative_residual(matrix, x, right_side)
@@ -64,14 +70,20 @@ class GMRES:
         message = f"{self.max_iterations} iterations were not enough; give a preconditioner, or allow more"
         with tqdm(total=self.max_iterations, disable=not self.progress, desc="GMRES") as bar:
             while done < self.max_iterations and best_residual > self.tolerance:
-                residual = (right_side - matrix @ best).round(0.1 * self.tolerance)
-                step, steps = self._cycle(
-                    matrix, residual, norm, min(self.restart, self.max_iterations - done)
-                )
+                try:
+                    residual = (right_side - matrix @ best).round(0.1 * self.tolerance)
+                    step, steps = self._cycle(
+                        matrix, residual, norm, min(self.restart, self.max_iterations - done)
+                    )
+                    x = (best + step).round(min(0.1, 0.1 * self.tolerance), rank=self.max_rank)
+                    found = relative_residual(matrix, x, right_side)
+                except (OverflowError, ConfigError, torch.linalg.LinAlgError) as error:
+                    if isinstance(error, ConfigError) and "finite" not in str(error):
+                        raise  # a preconditioner that does not fit
+                    message = _OVERFLOW
+                    break
                 bar.update(steps)
                 done += steps
-                x = (best + step).round(min(0.1, 0.1 * self.tolerance), rank=self.max_rank)
-                found = relative_residual(matrix, x, right_side)
                 bar.set_postfix(residual=f"{found:.1e}", rank=max(x.ranks))
                 history.append(found)
                 stalled = found > 0.9 * best_residual

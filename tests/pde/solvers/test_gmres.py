@@ -59,3 +59,11 @@ def test_a_solution_as_the_start_is_left_as_it_is(dtype: torch.dtype) -> None:
     solution = GMRES(1e-8).solve(matrix, matrix @ exact, exact)
     assert solution.converged and solution.iterations == 0
     torch.testing.assert_close(solution.field.full(), exact.full())
+
+
+@pytest.mark.parametrize("scale", [(1e300, 1.0), (1.0, 1e300)], ids=["operator", "right side"])
+def test_overflow_is_told(scale: tuple[float, float]) -> None:
+    matrix = TensorTrain.rank_one([scale[0] * torch.eye(4, dtype=torch.float64)] * 2, operator=True)
+    b = TensorTrain.rank_one([scale[1] * torch.ones(4, dtype=torch.float64)] * 2)
+    solution = GMRES().solve(matrix, b)
+    assert not solution.converged and "overflow" in solution.message
