@@ -67,7 +67,7 @@ def separable_matrices(operator: Operator) -> list[Tensor] | None:
                 matrix = next(iter(term.matrices.values()), torch.eye(axis.n, dtype=torch.float64))
             else:
                 matrix = (own.divergence if isinstance(term, Diffusion) else own.average) @ own.gradient
-            total = total + scale * matrix
+            total = total + scale * matrix  # complex where either is
         matrices.append(total)
     return matrices
 
@@ -137,7 +137,7 @@ class _Assembly:
         if term.coefficient is None:
             return (own.divergence @ gradient)[None, ..., None]
         k = self.sample(term.coefficient).faces[term.axis]
-        return torch.einsum("nm,amb,mk->ankb", own.divergence.to(k.dtype), k, gradient.to(k.dtype))
+        return torch.einsum("nm,amb,mk->ankb", *_alike(own.divergence, k, gradient))
 
     def boundary_term(self, term: "Diffusion | Derivative", side: int) -> TensorTrain | None:
         """What the data of one face add, or None where they are zero."""
@@ -151,7 +151,7 @@ class _Assembly:
         places = list(self.points)
         places[term.axis] = torch.tensor([face], dtype=torch.float64)
         data = as_field(condition.value, places, self.tolerance, name="boundary data")
-        matrix = TensorTrain(tuple(cores), operator=True)
+        matrix = TensorTrain(tuple(_alike(*cores)), operator=True)
         dtype = torch.promote_types(matrix.cores[0].dtype, data.dtype)
         return matrix.to(dtype=dtype) @ data.to(dtype=dtype)
 

@@ -33,7 +33,7 @@ def summed(chains: Sequence[Chain]) -> list[Tensor]:
         ConfigError: there is nothing to sum.
     """
     if not chains:
-        raise ConfigError("expected at least one term, got an empty sum")
+        raise ConfigError("Operator: expected at least one term other than zero, got an empty sum")
     bonds = [_states(chains, bond) for bond in range(len(chains[0].cores) + 1)]
     dtype = chains[0].cores[0].dtype
     for chain in chains:

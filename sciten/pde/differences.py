@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from sciten.errors import ConfigError
-from sciten.pde.boundary import Dirichlet, Periodic, as_robin
+from sciten.pde.boundary import Dirichlet, Periodic, Robin, as_robin
 from sciten.pde.grid import Axis
 
 
 @dataclass(frozen=True, eq=False)
 class Differences:
-    """The derivatives of an axis with n unknowns and m faces.
+    """The derivatives of an axis with n unknowns and m faces; complex where the weights of a condition are.
 
     Args:
         faces: where the faces are, `[m]`.
@@ -50,16 +50,16 @@ def differences(axis: Axis) -> Differences:
 
 
 def _uniform(axis: Axis) -> Differences:
-    n, h = axis.n, axis.spacing
-    inner = (torch.eye(n, dtype=torch.float64)[1:] - torch.eye(n, dtype=torch.float64)[:-1]) / h
-    gradient = torch.zeros(n + 1, n, dtype=torch.float64)
-    gradient[1:-1] = inner
-    data = torch.zeros(n + 1, 2, dtype=torch.float64)
+    n, h, dtype = axis.n, axis.spacing, _dtype(axis)
+    inner = torch.eye(n, dtype=dtype)
+    gradient = torch.zeros(n + 1, n, dtype=dtype)
+    gradient[1:-1] = (inner[1:] - inner[:-1]) / h
+    data = torch.zeros(n + 1, 2, dtype=dtype)
     for side, (face, cell, outward) in enumerate(((0, 0, -1.0), (n, n - 1, 1.0))):
         own, given = _outward_slope(axis, side)
         gradient[face, cell] += outward * own
         data[face, side] = outward * given
-    eye = torch.eye(n + 1, dtype=torch.float64)
+    eye = torch.eye(n + 1, dtype=dtype)
     return Differences(
         faces=axis.first + h * (torch.arange(n + 1, dtype=torch.float64) - 0.5),
         gradient=gradient,
@@ -69,7 +69,7 @@ def _uniform(axis: Axis) -> Differences:
     )
 
 
-def _outward_slope(axis: Axis, side: int) -> tuple[float, float]:
+def _outward_slope(axis: Axis, side: int) -> tuple[float | complex, float | complex]:
     """The outward derivative between the outermost unknown and a point beyond it: its factors of the unknown and of the
     condition's value."""
     condition, h = axis.conditions[side], axis.spacing
@@ -100,9 +100,10 @@ def _periodic(axis: Axis) -> Differences:
 
 
 def _collocation(axis: Axis) -> Differences:
-    derivative = chebyshev_derivative(axis.lobatto())
+    dtype = _dtype(axis)
+    derivative = chebyshev_derivative(axis.lobatto()).to(dtype)
     n = axis.n
-    ends = torch.zeros(2, n + 2, dtype=torch.float64)  # the conditions, as rows over all points
+    ends = torch.zeros(2, n + 2, dtype=dtype)  # the conditions, as rows over all points
     for side, (place, outward) in enumerate(((0, -1.0), (n + 1, 1.0))):
         condition = axis.conditions[side]
         assert not isinstance(condition, Periodic)
@@ -113,18 +114,24 @@ def _collocation(axis: Axis) -> Differences:
     if float(torch.linalg.cond(outer)) > 1e12:
         raise ConfigError(f"Robin: {axis.conditions} determine no values at the ends of {axis.n} points")
     # Values at both ends from those inside and from the data: outer @ ends = data - inner @ u.
-    extension = torch.zeros(n + 2, n, dtype=torch.float64)
-    extension[1:-1] = torch.eye(n, dtype=torch.float64)
+    extension = torch.zeros(n + 2, n, dtype=dtype)
+    extension[1:-1] = torch.eye(n, dtype=dtype)
     extension[[0, -1]] = -torch.linalg.solve(outer, inner)
-    data = torch.zeros(n + 2, 2, dtype=torch.float64)
+    data = torch.zeros(n + 2, 2, dtype=dtype)
     data[[0, -1]] = torch.linalg.inv(outer)
     return Differences(
         faces=axis.lobatto(),
         gradient=derivative @ extension,
         data=derivative @ data,
         divergence=derivative[1:-1],
-        average=torch.eye(n + 2, dtype=torch.float64)[1:-1],
+        average=torch.eye(n + 2, dtype=dtype)[1:-1],
     )
+
+
+def _dtype(axis: Axis) -> torch.dtype:
+    """Complex where the weights of a condition are."""
+    weights = [part for one in axis.conditions if isinstance(one, Robin) for part in (one.weight, one.slope)]
+    return torch.complex128 if any(isinstance(part, complex) for part in weights) else torch.float64
 
 
 def chebyshev_derivative(points: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Functions as tensor trains on the points of a grid."""
 
 import cmath
+import inspect
 from collections.abc import Callable, Sequence
-from math import prod
+from math import isnan, prod
 from numbers import Number
 from typing import Any
 
@@ -39,8 +40,8 @@ def sample(
         name: of the function, for messages.
 
     Raises:
-        ConfigError: the function does not return one finite value for each point; or cross approximation did not
-            resolve it, as independent samples show.
+        ConfigError: the function takes other arguments than points, or does not return one finite value for each of
+            them; or cross approximation did not resolve it, as independent samples show.
     """
 
     def places(indices: Tensor) -> Tensor:
@@ -66,17 +67,30 @@ def sample_at(
         every = torch.cartesian_prod(*(torch.arange(n) for n in shape)).reshape(-1, len(shape))
         return tt_svd(at(every).reshape(tuple(shape)), tolerance)
     found = tt_cross(at, shape, tolerance)
+    if isnan(found.error):
+        raise ConfigError(
+            f"{name}: all of {found.evaluations} values that cross approximation took are zero; where it is not zero "
+            "everywhere, pass a TensorTrain or an array in place of a function"
+        )
     if not found.converged:
         raise ConfigError(
             f"{name}: cross approximation did not resolve it to {tolerance:.1e} on {tuple(shape)} points: "
-            f"{found.message}"
+            f"{found.message}; a TensorTrain or an array needs no sampling"
         )
     return found.tensor
 
 
 def evaluated(function: Callable[[Tensor], Any], places: Tensor, name: str) -> Tensor:
     """Values of a user's function at `[n_points, d]`, checked: finite, one for each point, float64 or complex128."""
-    values = torch.as_tensor(function(places))
+    _require_callable_with_points(function, name)
+    returned = function(places)
+    try:
+        values = torch.as_tensor(returned)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"{name}: expected a function of points [{len(places)}, {places.shape[1]}] to return numbers "
+            f"[{len(places)}], got a {type(returned).__name__}"
+        ) from error
     require_cpu(name, values)
     if values.shape != places.shape[:1]:
         raise ConfigError(
@@ -100,15 +114,15 @@ def as_field(
             resolved.
     """
     shape = tuple(len(one) for one in points)
-    if isinstance(source, Number):
-        number = complex(source)  # type: ignore[call-overload]  # any number of Python's or NumPy's
-        if not cmath.isfinite(number):
-            raise ConfigError(f"{name}: expected a finite number, got {source}")
-        return TensorTrain.ones(shape) * (number if number.imag else number.real)
+    constant = number(name, source)
+    if constant is not None:
+        return TensorTrain.ones(shape) * constant
     if isinstance(source, np.ndarray | Tensor):
-        tensor = torch.as_tensor(source)
+        tensor = _as_tensor(name, source)
         require_cpu(name, tensor)
         _require_shape(name, tuple(tensor.shape), shape)
+        if not bool(torch.isfinite(tensor).all()):
+            raise ConfigError(f"{name}: expected finite entries, got inf or NaN")
         found = tt_svd(tensor.to(torch.complex128 if tensor.is_complex() else torch.float64), tolerance)
     elif isinstance(source, Format):
         require_cpu(name, source)
@@ -124,6 +138,45 @@ def as_field(
     if not all(bool(torch.isfinite(core).all()) for core in found.cores):
         raise ConfigError(f"{name}: expected finite entries, got inf or NaN")
     return found
+
+
+def number(name: str, value: Any) -> float | complex | None:
+    """A number of Python, NumPy or torch (an array without axes too) as Python's; None for anything else.
+
+    Raises:
+        ConfigError: it is not finite.
+    """
+    if isinstance(value, np.ndarray | Tensor) and value.ndim == 0:
+        if isinstance(value, Tensor):
+            require_cpu(name, value)
+        value = value.item()
+    if not isinstance(value, Number):
+        return None
+    found = complex(value)  # type: ignore[call-overload]  # any number of Python's or NumPy's
+    if not cmath.isfinite(found):
+        raise ConfigError(f"{name}: expected a finite number, got {value}")
+    return found if found.imag else found.real
+
+
+def _as_tensor(name: str, source: Tensor | np.ndarray) -> Tensor:
+    try:
+        return torch.as_tensor(source)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: expected an array of numbers, got one of dtype {source.dtype}") from error
+
+
+def _require_callable_with_points(function: Callable[[Tensor], Any], name: str) -> None:
+    """Raise `ConfigError` for functions of more or fewer arguments than one."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some that are written in C do not tell
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise ConfigError(
+            f"{name}: expected a function of one argument, points [n_points, d], got one of {signature}"
+        ) from error
 
 
 def require_cpu(name: str, given: Tensor | Format) -> None:

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite, pi
+from numbers import Integral
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,6 +46,9 @@ class Axis:
     def __post_init__(self) -> None:
         if not (isfinite(self.lower) and isfinite(self.upper) and self.lower < self.upper):
             raise ConfigError(f"Grid: expected bounds with lower < upper, got ({self.lower}, {self.upper})")
+        if not isinstance(self.n, Integral) or isinstance(self.n, bool):
+            raise ConfigError(f"Grid: expected a whole number of points in each dimension, got {self.n!r}")
+        object.__setattr__(self, "n", int(self.n))
         if self.n < 2:
             raise ConfigError(f"Grid: expected at least 2 points in each dimension, got {self.n}")
         kinds = (Dirichlet, Neumann, Robin, Periodic)
@@ -119,16 +125,19 @@ class Grid:
     def uniform(
         cls,
         bounds: Sequence[tuple[float, float]],
-        n: int | Sequence[int],
+        n: int | Sequence[int] | np.ndarray | Tensor,
         boundary: "Condition | Sequence[Condition | tuple[Condition, Condition]]" = _PINNED,
     ) -> "Grid":
         """A grid of uniform axes.
 
         Args:
             bounds: lower and upper end of each dimension.
-            n: number of unknowns in each dimension, or in all.
+            n: number of unknowns in each dimension, or one for all.
             boundary: the condition on all faces, by default u = 0; or for each dimension that on both faces, or a pair
                 for the lower and the upper face.
+
+        Raises:
+            ConfigError: an argument has another form, or is out of range.
         """
         return cls(_axes(bounds, n, boundary, chebyshev=False))
 
@@ -136,7 +145,7 @@ class Grid:
     def chebyshev(
         cls,
         bounds: Sequence[tuple[float, float]],
-        n: int | Sequence[int],
+        n: int | Sequence[int] | np.ndarray | Tensor,
         boundary: "Condition | Sequence[Condition | tuple[Condition, Condition]]" = _PINNED,
     ) -> "Grid":
         """A grid of Chebyshev axes, with arguments as those of `uniform`."""
@@ -157,13 +166,15 @@ class Grid:
 
 def _axes(
     bounds: Sequence[tuple[float, float]],
-    n: int | Sequence[int],
+    n: int | Sequence[int] | np.ndarray | Tensor,
     boundary: "Condition | Sequence[Condition | tuple[Condition, Condition]]",
     *,
     chebyshev: bool,
 ) -> tuple[Axis, ...]:
-    d = len(bounds)
-    sizes = list(n) if isinstance(n, Sequence) else [int(n)] * d
+    intervals = _intervals(bounds)
+    d = len(intervals)
+    given: Any = n.tolist() if isinstance(n, np.ndarray | Tensor) else n
+    sizes = list(given) if isinstance(given, Sequence) else [given] * d
     conditions = list(boundary) if isinstance(boundary, Sequence) else [boundary] * d
     if len(sizes) != d or len(conditions) != d:
         raise ConfigError(
@@ -172,6 +183,17 @@ def _axes(
         )
     pairs = [tuple(one) if isinstance(one, Sequence) else (one, one) for one in conditions]
     return tuple(
-        Axis(float(lower), float(upper), size, pair, chebyshev)  # type: ignore[arg-type]  # checked by Axis
-        for (lower, upper), size, pair in zip(bounds, sizes, pairs, strict=True)
+        Axis(lower, upper, size, pair, chebyshev)  # type: ignore[arg-type]  # checked by Axis
+        for (lower, upper), size, pair in zip(intervals, sizes, pairs, strict=True)
     )
+
+
+def _intervals(bounds: Any) -> list[tuple[float, float]]:
+    """Bounds as they were given, checked for their form."""
+    try:
+        return [(float(lower), float(upper)) for lower, upper in bounds]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            "Grid: expected bounds as a list of pairs (lower, upper), one for each dimension, such as [(0, 1)], got "
+            f"{bounds!r:.200}"
+        ) from error

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sciten.errors import ConfigError
-from sciten.pde.fields import as_field, evaluated, sample
+from sciten.pde.fields import as_field, evaluated, number, sample
 from sciten.tensor import CP, TensorTrain
 
 POINTS = [torch.linspace(0.0, 1.0, n, dtype=torch.float64) for n in (4, 3, 5)]
@@ -115,8 +115,42 @@ def test_bad_values_are_named_with_their_place() -> None:
         (TensorTrain.ones([4, 3, 5]) * torch.inf, "finite entries"),
         (float("nan"), "a finite number"),
         (None, "got a NoneType"),
+        (np.full((4, 3, 5), np.nan), "source: expected finite entries"),
+        (np.ones((4, 3, 5)).astype(object), "source: expected an array of numbers, got one of dtype object"),
+        (np.array("f"), "source"),
+        (
+            lambda x, y: x[:, 0],
+            r"source: expected a function of one argument, points \[n_points, d\], got one of",
+        ),
+        (lambda: 1.0, "a function of one argument"),
+        (lambda x: None, "to return numbers .*, got a NoneType"),
+        (lambda x: np.array([None] * len(x)), "to return numbers .*, got a ndarray"),
     ],
 )
 def test_other_sources_are_refused(source: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         as_field(source, POINTS)
+
+
+def test_functions_may_have_more_arguments_with_defaults() -> None:
+    train = as_field(lambda x, power=2: x[:, 0] ** power, POINTS)
+    torch.testing.assert_close(train.full()[:, 0, 0], POINTS[0] ** 2)
+
+
+def test_a_single_point_is_not_lost_silently() -> None:
+    """Nothing that samples finds one of 300^3 points: what to do is said."""
+    points = [torch.linspace(0.0, 1.0, 300, dtype=torch.float64)] * 3
+    at = torch.stack([points[0][k] for k in (101, 57, 205)])
+    with pytest.raises(ConfigError, match=r"charge: all of .* are zero.*pass a TensorTrain or an array"):
+        sample(lambda x: (x == at).all(-1).to(torch.float64), points, name="charge")
+
+
+@pytest.mark.parametrize(
+    "value", [1, 1.0, np.float32(1.0), np.array(1.0), torch.tensor(1.0), np.array(1 + 0j)]
+)
+def test_numbers_are_those_of_python(value: Any) -> None:
+    found = number("x", value)
+    assert type(found) is float and found == 1.0
+    assert (
+        number("x", np.complex64(1j)) == 1j and number("x", "1") is None and number("x", np.ones(1)) is None
+    )

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -44,8 +45,31 @@ def test_conditions_may_be_given_for_all_for_dimensions_and_for_faces() -> None:
         (lambda: Grid.uniform([(0.0, 1.0)], 4, [("no", "yes")]), "expected a pair of Dirichlet"),  # type: ignore[list-item]
         (lambda: Grid.chebyshev([(0.0, 1.0)], 4).axes[0].spacing, "no one spacing"),
         (lambda: Robin(1.0, 0.0), "slope other than zero"),
+        (lambda: Robin("a"), "Robin: expected weight as a number, got 'a'"),  # type: ignore[arg-type]
+        (lambda: Robin(float("nan")), "Robin: weight: expected a finite number"),
+        (lambda: Robin(1.0, float("inf")), "Robin: slope: expected a finite number"),
+        (lambda: Dirichlet(np.ones(16)), "value as a number or a function of points"),  # type: ignore[arg-type]
+        (lambda: Neumann("1"), "Neumann: expected a value as a number"),  # type: ignore[arg-type]
+        (lambda: Robin(1.0, 1.0, torch.ones(3)), "Robin: expected a value"),  # type: ignore[arg-type]
+        (lambda: Dirichlet(float("nan")), "finite number"),
+        (lambda: Grid.uniform((0.0, 1.0), 8), "bounds as a list of pairs"),  # type: ignore[arg-type]
+        (lambda: Grid.uniform([(0.0, 1.0, 2.0)], 8), "bounds as a list of pairs"),  # type: ignore[list-item]
+        (lambda: Grid.uniform([("a", "b")], 8), "bounds as a list of pairs"),  # type: ignore[list-item]
+        (lambda: Grid.uniform(1.0, 8), "bounds as a list of pairs"),  # type: ignore[arg-type]
+        (lambda: Grid.uniform([(0.0, 1.0)], 16.7), "whole number of points"),  # type: ignore[arg-type]
+        (lambda: Grid.uniform([(0.0, 1.0)] * 2, [16.0, 8.0]), "whole number of points"),  # type: ignore[list-item]
+        (lambda: Grid.uniform([(0.0, 1.0)], 4, [(Dirichlet(),) * 3]), "expected a pair of"),  # type: ignore[list-item]
     ],
 )
 def test_bad_grids_are_refused(make: object, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         make()  # type: ignore[operator]
+
+
+def test_arrays_of_sizes_and_numbers_without_axes_are_taken() -> None:
+    assert Grid.uniform([(0, 1)] * 2, np.array([16, 8])).shape == (16, 8)
+    assert Grid.uniform(np.array([[0.0, 1.0]] * 2), torch.tensor([4, 5])).shape == (4, 5)  # type: ignore[arg-type]
+    assert Grid.uniform([(0, 1)] * 2, np.array(7)).shape == (7, 7)
+    for two in (np.array(2.0), torch.tensor(2.0), np.float64(2.0), 2):
+        assert Dirichlet(two) == Dirichlet(2.0) and Robin(two, two, two) == Robin(2.0, 2.0, 2.0)  # type: ignore[arg-type]
+    assert Robin(-5j).weight == -5j and isinstance(Robin(1 + 0j).weight, float)
