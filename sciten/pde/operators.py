@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sciten.errors import ConfigError
-from sciten.pde.boundary import Dirichlet, Robin
+from sciten.pde.boundary import Condition, Dirichlet, Robin
 from sciten.pde.fields import require_cpu
 from sciten.pde.grid import Grid
 from sciten.tensor import TensorTrain
@@ -231,16 +231,43 @@ def _split_number(value: Coefficient) -> tuple[complex, Coefficient | None]:
 
 
 def may_be_singular(operator: Operator) -> bool:
-    """Whether nothing rules out that the operator maps constants to zero: no value on a face, and no potential."""
+    """Whether derivatives do not rule out that the operator maps constants to zero: no face has a value."""
+    differentials = [
+        term for scale, term in operator.terms if scale and isinstance(term, Diffusion | Derivative)
+    ]
+    conditions = [one for term in differentials for one in operator.grid.axes[term.axis].conditions]
+    return not any(
+        isinstance(one, Dirichlet) or (isinstance(one, Robin) and one.weight) for one in conditions
+    )
+
+
+def is_definite(operator: Operator) -> bool:
+    """Whether its terms show that the operator is positive definite.
+
+    So where they are diffusion with constant factors below zero and potentials above zero, and a face has a value, or
+    there is a potential.
+    """
+    pinned = False
     for scale, term in operator.terms:
-        if scale == 0:
-            continue
-        if isinstance(term, Product) and not term.matrices:
+        if isinstance(term, Given | Derivative) or term.coefficient is not None or complex(scale).imag:
             return False
-        if isinstance(term, Diffusion):
-            for condition in operator.grid.axes[term.axis].conditions:
-                if isinstance(condition, Dirichlet) or (
-                    isinstance(condition, Robin) and condition.weight != 0
-                ):
-                    return False
-    return True
+        if isinstance(term, Product):
+            if term.matrices or complex(scale).real <= 0:
+                return False
+            pinned = True
+        else:
+            if complex(scale).real >= 0:
+                return False
+            kinds = [_definiteness(one) for one in operator.grid.axes[term.axis].conditions]
+            if None in kinds:
+                return False
+            pinned = pinned or any(kinds)
+    return pinned
+
+
+def _definiteness(condition: Condition) -> bool | None:
+    """Whether a condition adds to the energy; None where it may take from it."""
+    if not isinstance(condition, Robin):
+        return isinstance(condition, Dirichlet)
+    ratio = condition.weight / condition.slope
+    return None if isinstance(ratio, complex) or ratio < 0 else ratio > 0

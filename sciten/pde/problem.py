@@ -10,14 +10,14 @@ from torch import Tensor
 from sciten.errors import ConfigError
 from sciten.pde.assemble import AffineMap, assemble, separable_matrices
 from sciten.pde.fields import Source, as_field
-from sciten.pde.operators import Operator, may_be_singular
+from sciten.pde.operators import Operator, is_definite
 from sciten.pde.preconditioners import LinearSolver, Preconditioner, solve_preconditioned
 from sciten.pde.quantised import assemble as bitwise
 from sciten.pde.quantised.assemble import Bits
-from sciten.pde.singular import regularised
+from sciten.pde.singular import DETERMINED, maps_constants_to_zero, regularised
 from sciten.pde.solvers.amen import AMEn
 from sciten.pde.solvers.exponential_sums import ExponentialSums, NotSeparableError
-from sciten.pde.solvers.solution import Solution, ratio, relative_residual
+from sciten.pde.solvers.solution import Solution, ratio, relative_residual, trusted
 from sciten.tensor import TensorTrain, TreeTensor
 from sciten.tensor.formats import Tree
 from sciten.tensor.formats.convert import to_tree_tensor
@@ -56,11 +56,14 @@ def solve(
     Args:
         problem: operator and source.
         format: `TensorTrain`, with a core for each dimension; `Bits()`, with a core for each bit, for huge grids in few
-            dimensions; or a `Tree` with its leaves in order, to which the solution is converted.
+            dimensions (entries are read by `field.at(bits.indices(grid, i))`); or a `Tree` with its leaves in order, to
+            which the solution is converted.
         solver: by default `ExponentialSums()` where the operator is a sum of terms that act on one axis each with
             constant coefficients, and `AMEn()` otherwise and for bits.
-        preconditioner: for iterative solvers. Elliptic problems in bits have a multilevel one, in one dimension and
-            where the bits are interleaved; its ranks are high in more than one.
+        preconditioner: for iterative solvers; bits take none. In bits -∇·(k∇u) + q u has a multilevel one of its own,
+            in one dimension, and in two or three with `Bits(interleave=True)`, where its ranks are high: with
+            Dirichlet, Neumann and periodic faces, not with Robin ones, nor where constants are mapped to zero. Without
+            it solvers stop short of the tolerance on fine grids, and say so.
         start: first guess, for iterative solvers.
 
     Returns:
@@ -75,6 +78,8 @@ def solve(
     begun = time.perf_counter()
     _require_arguments(format, solver, preconditioner, start)
     grid = problem.operator.grid
+    if not any(scale for scale, _ in problem.operator.terms):
+        raise ConfigError("solve: expected an operator with terms other than zero, got one that is zero")
     if solver is None and (preconditioner is not None or start is not None):
         solver = AMEn()
     if isinstance(format, Bits):
@@ -153,13 +158,21 @@ class _System:
             except NotSeparableError:
                 if not self.by_default:
                     raise
-                solution = AMEn(self.solver.tolerance).solve(self.matrix, self.right_side)
-            return replace(solution, message=solution.message.partition(";")[0] + self.note)
+                solution = trusted(
+                    AMEn(self.solver.tolerance).solve(self.matrix, self.right_side),
+                    self.matrix,
+                    self.right_side,
+                    self.solver.tolerance,
+                )
+            if self.note:  # that of the solver does not know what was taken from the source before
+                solution = replace(solution, message=solution.message.partition(DETERMINED)[0] + self.note)
+            return solution
         if preconditioner is None:
             solution = self.solver.solve(self.matrix, self.right_side, start)
         else:
             near_inverse = preconditioner.inverse(self.problem.operator, self.matrix)
             solution = solve_preconditioned(self.solver, self.matrix, self.right_side, near_inverse, start)
+        solution = trusted(solution, self.matrix, self.right_side, self.solver.tolerance)
         return replace(solution, message=solution.message + self.note)
 
     def residual(self, field: TensorTrain) -> float:
@@ -202,9 +215,9 @@ def _solve_bits(
     if order.multilevel(problem.operator.grid):
         elliptic = bitwise.elliptic(problem.operator, resolution, right_side.dtype)
     if elliptic is None:
-        matrix, right_side, note = _balanced(problem.operator, affine.matrix, right_side)
-        solution = solver.solve(matrix, right_side, start)
-        return replace(solution, message=solution.message + note)
+        matrix, right_side, note = _balanced(problem.operator, affine.matrix, right_side, order=order)
+        solution = trusted(solver.solve(matrix, right_side, start), matrix, right_side, solver.tolerance)
+        return replace(solution, message=bitwise.with_advice(solution) + note)
     if start is not None:
         raise ConfigError(
             "solve: with a multilevel preconditioner the unknowns are others; expected no start"
@@ -244,10 +257,10 @@ def _judged(
     solution: Solution, field: "TensorTrain | TreeTensor", residual: float, tolerance: float
 ) -> Solution:
     """A solution after its field was brought into another format."""
-    message = solution.message
+    message, converged = solution.message, solution.converged and residual <= tolerance
     if solution.converged and residual > tolerance:
         message = "rounding errors of the change of format exceed the tolerance; ask for less"
-    return replace(solution, field=field, residual=residual, converged=residual <= tolerance, message=message)
+    return replace(solution, field=field, residual=residual, converged=converged, message=message)
 
 
 def _balanced(
@@ -255,8 +268,13 @@ def _balanced(
     matrix: TensorTrain,
     right_side: TensorTrain,
     separable: list[Tensor] | None = None,
+    order: Bits | None = None,
 ) -> tuple[TensorTrain, TensorTrain, str]:
     """A regular system in place of one that may be singular; see `regularised`."""
-    if not may_be_singular(operator):
+    if is_definite(operator):
         return matrix, right_side, ""
-    return regularised(matrix, right_side, operator.grid.shape, separable)
+    constants = maps_constants_to_zero(
+        operator,
+        lambda rest: (assemble(rest) if order is None else bitwise.assemble(rest, order)).matrix,
+    )
+    return regularised(matrix, right_side, operator.grid.shape, separable, constants=constants)

@@ -31,6 +31,7 @@ from sciten.pde import (
     potential,
     solve,
 )
+from sciten.pde.assemble import assemble
 from sciten.pde.boundary import Condition
 from sciten.pde.fields import sample
 from sciten.tensor import CP, TensorTrain, TreeTensor
@@ -216,12 +217,18 @@ def test_pure_neumann_problems_are_solved_up_to_a_constant(k: object) -> None:
         assert solve(Problem(-laplacian(open_grid), 1.0)).converged
 
 
-def test_singular_problems_without_known_range_are_refused() -> None:
-    """Collocation with a coefficient that varies: the null vector of its adjoint is no product."""
+def test_collocation_with_a_coefficient_is_balanced_by_the_null_vector_of_its_adjoint() -> None:
+    """Which is no product, and is solved for."""
     grid = Grid.chebyshev([(0.0, 1.0)] * 2, 8, Neumann())
     operator = -divergence(lambda x: 1 + x[:, 0] * x[:, 1], gradient(grid))
-    with pytest.raises(ConfigError, match="maps constants to zero"):
-        solve(Problem(operator, lambda x: torch.cos(torch.pi * x[:, 0])))
+    matrix = assemble(operator).matrix
+    field = sample(lambda x: torch.cos(torch.pi * x[:, 0]) * x[:, 1], grid.points())
+    solution = solve(Problem(operator, (matrix @ field).full()))
+    assert solution.converged and "up to a constant" in solution.message
+    difference = solution.field.full() - field.full()
+    assert float((difference - difference.mean()).abs().max()) < 1e-6
+    with pytest.raises(ConfigError, match="does not add up to zero"):
+        solve(Problem(operator, 1.0))
 
 
 def test_exponential_sums_refuse_what_they_cannot() -> None:
@@ -368,3 +375,66 @@ def test_starts_on_other_devices_are_refused(format_: Any) -> None:
     bits = TensorTrain.ones([2] * 6, device="meta")
     with pytest.raises(ConfigError, match="on the CPU"):
         solve(Problem(problem.operator, bits), format=Bits(interleave=True))
+
+
+@pytest.mark.parametrize("format_", [TensorTrain, Bits()], ids=str)
+def test_waves_leave_through_absorbing_faces(format_: Any) -> None:
+    """-u'' - k² u = 0 with u(0) = 1 and u' = iku at the other end is a wave exp(ikx) that does not come back."""
+    errors = []
+    for n in (64, 128):
+        grid = Grid.uniform([(0.0, 1.0)], n, boundary=[(Dirichlet(1.0), Robin(-5j))])
+        solution = solve(Problem(-laplacian(grid) - potential(grid, 25.0), 0.0), format=format_)
+        assert solution.converged, solution.message
+        wave = torch.exp(5j * grid.points()[0])
+        errors.append(float((solution.field.full().reshape(-1) - wave).abs().max()))
+    assert errors[1] < 0.01 and log2(errors[0] / errors[1]) > 1.8
+
+
+def test_absorbing_faces_in_more_than_one_dimension() -> None:
+    """exp(i(ax + by)) leaves through the upper faces; with k = 1 as a number and as a function."""
+    a, b = 2.0, 3.0
+    wave = lambda x: torch.exp(1j * (a * x[:, 0] + b * x[:, 1]))  # noqa: E731
+    pairs = [(Dirichlet(wave), Robin(-1j * a)), (Dirichlet(wave), Robin(-1j * b))]
+    for k in (1.0, lambda x: 1 + 0 * x[:, 0]):
+        errors = []
+        for n in (12, 24):
+            grid = Grid.uniform([(0.0, 1.0)] * 2, n, pairs)  # type: ignore[arg-type]
+            operator = -divergence(k, gradient(grid)) - potential(grid, a**2 + b**2)  # type: ignore[arg-type]
+            solution = solve(Problem(operator, 0.0))
+            assert solution.converged, solution.message
+            expected = wave(torch.cartesian_prod(*grid.points())).reshape(n, n)
+            errors.append(float((solution.field.full() - expected).abs().max()))
+        assert log2(errors[0] / errors[1]) > 1.7
+    fine = Grid.chebyshev([(0.0, 1.0)] * 2, 12, pairs)  # type: ignore[arg-type]
+    solution = solve(Problem(-laplacian(fine) - potential(fine, a**2 + b**2), 0.0))
+    expected = wave(torch.cartesian_prod(*fine.points())).reshape(12, 12)
+    torch.testing.assert_close(solution.field.full(), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("format_", [TensorTrain, Bits(), Bits(interleave=True)], ids=str)
+def test_operators_that_are_zero_are_refused(format_: Any) -> None:
+    grid = Grid.uniform([(0.0, 1.0)] * 2, 8)
+    for operator in (advection(grid, 0.0), 0.0 * laplacian(grid)):
+        with pytest.raises(ConfigError, match="terms other than zero"):
+            solve(Problem(operator, 1.0), format=format_)
+
+
+@pytest.mark.parametrize("format_", [TensorTrain, Bits(interleave=True)], ids=str)
+@pytest.mark.parametrize("number", [np.int64(2), np.float32(2.0), np.array(2.0), torch.tensor(2.0), True + 1])
+def test_numbers_of_all_kinds_are_sources(number: Any, format_: Any) -> None:
+    grid = Grid.uniform([(0.0, 1.0)] * 2, 8)
+    found, expected = (
+        solve(Problem(-laplacian(grid), f), format=format_).field.full() for f in (number, 2.0)
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_bits_without_a_preconditioner_say_which_conditions_have_one() -> None:
+    grid = Grid.uniform([(0.0, 1.0)], 2**16, [(Robin(1.0), Robin(1.0))])
+    solution = solve(Problem(-laplacian(grid), 1.0), format=Bits(), solver=AMEn(1e-12, max_sweeps=3))
+    assert not solution.converged
+    assert (
+        "no multilevel preconditioner" in solution.message
+        and "Dirichlet, Neumann or periodic" in solution.message
+    )
+    assert "try a preconditioner" not in solution.message

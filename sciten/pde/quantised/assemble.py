@@ -16,7 +16,7 @@ from sciten.errors import ConfigError
 from sciten.pde.assemble import AffineMap
 from sciten.pde.boundary import Dirichlet, Neumann, Periodic
 from sciten.pde.differences import differences
-from sciten.pde.fields import Source, as_field, require_cpu, sample_at
+from sciten.pde.fields import Source, as_field, evaluated, number, require_cpu, sample_at
 from sciten.pde.grid import Axis, Grid
 from sciten.pde.operators import (
     Coefficient,
@@ -26,12 +26,13 @@ from sciten.pde.operators import (
     Operator,
     Product,
     Term,
-    may_be_singular,
 )
 from sciten.pde.quantised.multilevel import Ends, MultilevelPreconditioner, bpx, integration
 from sciten.pde.quantised.ordering import bits, interleaved, serial
 from sciten.pde.quantised.stencils import Condition, tridiagonal
 from sciten.pde.quantised.vectors import unit
+from sciten.pde.singular import maps_constants_to_zero
+from sciten.pde.solvers.solution import Solution
 from sciten.tensor import TensorTrain
 from sciten.tensor.decompose import tt_svd
 from sciten.tensor.formats import Format
@@ -45,9 +46,14 @@ _ROUNDING = 1e-15
 class Bits:
     """How the points of a grid are numbered by bits; a value for the `format` of `solve`.
 
+    Entries of a field are read by `field.at(order.indices(grid, i))`, with indices i of points `[n_places, d]`.
+
     Args:
-        interleave: whether the first bits of all directions come first, then the second ones, as multilevel
-            preconditioners need it; otherwise all bits of the first direction come first, where ranks are smaller.
+        interleave: whether the first bits of all directions come first, then the second ones; otherwise all bits of the
+            first direction come first, where ranks are smaller. It is there for the multilevel preconditioner, which
+            makes fine grids solvable at all, and whose ranks are bounded in this order only; in one dimension there
+            is no difference. It exists for -∇·(k∇u) + q u with Dirichlet, Neumann and periodic faces (not Robin), in
+            up to three dimensions, unless constants are mapped to zero.
     """
 
     interleave: bool = False
@@ -108,8 +114,9 @@ class Bits:
         """Any of the ways to give a field, on the points."""
         levels, d = self.levels(grid), len(grid)
         shape = [2] * (levels * d)
-        if isinstance(source, int | float | complex):
-            return TensorTrain.ones(shape) * source
+        constant = number(name, source)
+        if constant is not None:
+            return TensorTrain.ones(shape) * constant
         if isinstance(source, TensorTrain) and source.shape == tuple(shape):
             require_cpu(name, source)
             return source
@@ -137,6 +144,8 @@ def assemble(operator: Operator, order: Bits, tolerance: float = 1e-10) -> Affin
             operator has a part that was given as a train.
     """
     builder = _Builder(operator.grid, order, tolerance)
+    if not operator.terms:
+        raise ConfigError("Operator: expected at least one term other than zero, got an empty sum")
     trains = [builder.matrix(term) * scale for scale, term in operator.terms]
     matrix = reduce(_sum, trains)
     if any(getattr(term, "coefficient", None) is not None for _, term in operator.terms):
@@ -181,7 +190,9 @@ class _Builder:
 
     def on(self, factors: dict[int, TensorTrain]) -> TensorTrain:
         """A product of operators on some of the axes."""
-        return self.order.product([factors.get(a, self.identity) for a in range(len(self.grid))])
+        dtype = reduce(torch.promote_types, [one.dtype for one in factors.values()], torch.float64)
+        parts = [factors.get(a, self.identity).to(dtype=dtype) for a in range(len(self.grid))]
+        return self.order.product(parts)
 
     def multiplied(self, coefficient: Coefficient | None, matrix: TensorTrain) -> TensorTrain:
         if coefficient is None:
@@ -200,12 +211,13 @@ class _Builder:
         small = part(_shortened(own))
         return tridiagonal(
             self.levels,
-            float(small[2, 1]),
-            float(small[2, 2]),
-            float(small[2, 3]),
-            first=None if own.periodic else float(small[0, 0]),
-            last=None if own.periodic else float(small[-1, -1]),
+            small[2, 1].item(),
+            small[2, 2].item(),
+            small[2, 3].item(),
+            first=None if own.periodic else small[0, 0].item(),
+            last=None if own.periodic else small[-1, -1].item(),
             periodic=own.periodic,
+            dtype=small.dtype,
         )
 
     def boundary_term(self, term: "Diffusion | Derivative", side: int) -> TensorTrain | None:
@@ -216,19 +228,19 @@ class _Builder:
             return None
         own = differences(_shortened(axis))
         map_to_points = own.divergence if isinstance(term, Diffusion) else own.average
-        factor = float((map_to_points @ own.data)[(0, -1)[side], side])
+        factor = (map_to_points @ own.data)[(0, -1)[side], side].item()
         face = (axis.lower, axis.upper)[side]
         shift = 0.0 if isinstance(term, Derivative) else (-0.5, 0.5)[side]
 
         def values(places: Tensor) -> Tensor:
             on_face = places.clone()
             on_face[:, term.axis] = face
-            found = _value(condition.value, on_face)
+            found = _value(condition.value, on_face, "boundary data")
             if term.coefficient is not None:
                 beside = places.clone()
                 outermost = axis.first + (0, axis.n - 1)[side] * axis.spacing
                 beside[:, term.axis] = min(max(outermost + shift * axis.spacing, axis.lower), axis.upper)
-                found = found * _value(term.coefficient, beside)
+                found = found * _value(term.coefficient, beside, "coefficient")
             return found
 
         layer = self.on_layer(term.axis, side)
@@ -250,9 +262,9 @@ def _times(values: TensorTrain, matrix: TensorTrain) -> TensorTrain:
     return diagonal(values.to(dtype=dtype)) @ matrix.to(dtype=dtype)
 
 
-def _value(value: Any, places: Tensor) -> Tensor:
+def _value(value: Any, places: Tensor, name: str) -> Tensor:
     if callable(value):
-        return torch.as_tensor(value(places))
+        return evaluated(value, places, name)
     return torch.full(
         (len(places),), value, dtype=torch.complex128 if isinstance(value, complex) else torch.float64
     )
@@ -271,12 +283,12 @@ def _central(axis: Axis) -> Tensor:
 def _upper(axis: Axis) -> Tensor:
     """The flux through the upper face of each cell, over the spacing."""
     own = differences(axis)
-    return own.divergence.clamp(min=0) @ own.gradient
+    return own.divergence.real.clamp(min=0).to(own.gradient.dtype) @ own.gradient
 
 
 def _lower(axis: Axis) -> Tensor:
     own = differences(axis)
-    return (-own.divergence).clamp(min=0) @ own.gradient
+    return (-own.divergence).real.clamp(min=0).to(own.gradient.dtype) @ own.gradient
 
 
 def _shortened(axis: Axis) -> Axis:
@@ -299,6 +311,17 @@ def _split(matrix: Tensor) -> TensorTrain:
     pairs = matrix.reshape([2] * (2 * levels)).permute([k + s for k in range(levels) for s in (0, levels)])
     train = tt_svd(pairs.reshape([4] * levels), 1e-15)
     return TensorTrain(tuple(core.unflatten(1, (2, 2)) for core in train.cores), operator=True)
+
+
+def with_advice(solution: Solution) -> str:
+    """What a solver of bits without a multilevel preconditioner said, with a remedy that applies to bits."""
+    if solution.converged:
+        return solution.message
+    return (
+        f"{solution.message.partition(': ')[0]}; there is no multilevel preconditioner here, as -∇·(k∇u) + q u has one "
+        "in one dimension, and in two or three with Bits(interleave=True), with Dirichlet, Neumann or periodic faces, "
+        "unless constants are mapped to zero; use fewer points, or a larger tolerance"
+    )
 
 
 # Elliptic operators, for multilevel preconditioners.
@@ -344,9 +367,9 @@ def elliptic(
             return None
     if len(diffusions) != len(grid) or len(grid) > 3 or any(None in pair for pair in ends):
         return None
-    if may_be_singular(operator):
-        return None
     order = Bits(interleave=True)
+    if maps_constants_to_zero(operator, lambda rest: assemble(rest, order, tolerance).matrix):
+        return None
     multilevel = _multilevel(grid, ends, dtype)  # type: ignore[arg-type]
     coefficients = []
     seen: set[int] = set()

@@ -18,20 +18,21 @@ from tqdm import tqdm
 from sciten.errors import ConfigError
 from sciten.pde.chains import Chain, summed
 from sciten.pde.fields import require_cpu
-from sciten.pde.singular import balance_note, require_balance
+from sciten.pde.singular import null_space
 from sciten.pde.solvers.solution import Solution, relative_residual
+from sciten.pde.solvers.spectra import (
+    SINGULAR,
+    NotSeparableError,
+    Spectrum,
+    lowest,
+    null_projectors,
+    size,
+    spectra,
+)
 from sciten.tensor import TensorTrain
 
 #: Terms times the rank of the right side, up to which all are summed before the first rounding.
 _SUMMED_AT_ONCE = 160
-#: An eigenbasis of larger condition number would lose the digits that the quadrature has.
-_WORST_BASIS = 1e6
-#: Eigenvalues below this share of the largest count as zero.
-_SINGULAR = 1e-12
-
-
-class NotSeparableError(ConfigError):
-    """Exponential sums do not apply to an operator, other than by its data; other solvers may."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class ExponentialSums:
     def solve(self, matrices: Sequence[Tensor], right_side: TensorTrain) -> Solution:
         """Solve `Σ_a (I ⊗ ... matrices[a] ... ⊗ I) x = right_side`.
 
-        A null vector, such as the constants of pure Neumann problems, is allowed where it is a product of null vectors
-        of all matrices: then the solution is the one without a component along it, as their left null vectors weigh it.
+        A null space, such as the constants of pure Neumann problems, is allowed where it is a product of eigenspaces of
+        all matrices: then the solution is the one without a part in it, by the projector along the range.
 
         Args:
             matrices: `[n_a, n_a]`, for each axis.
@@ -182,95 +183,26 @@ def _gauss(weights: Tensor, places: Tensor, count: int) -> tuple[Tensor, Tensor]
     return total * vectors[0].square(), nodes
 
 
-@dataclass(frozen=True, eq=False)
-class Spectrum:
-    """A matrix in its eigenbasis: `vectors @ diag(values) @ inverse`."""
-
-    values: Tensor
-    vectors: Tensor
-    inverse: Tensor
-    null: (
-        tuple[Tensor, Tensor] | None
-    )  # what the matrix maps to zero, and what its adjoint does, of inner product one
-    complex_matrix: bool
-
-    def exponentials(self, exponents: Tensor) -> Tensor:
-        """exp(-t matrix) for each t: `[k, n, n]`."""
-        decays = torch.exp(-exponents[:, None] * self.values)
-        found = (self.vectors * decays[:, None, :]) @ self.inverse
-        return found if self.complex_matrix else found.real
-
-    def decayed(self, exponents: Tensor, core: Tensor) -> Tensor:
-        """exp(-t matrix) applied to cores `[r, n, r']`: `[k, r, n, r']`."""
-        inside = self.inverse @ core.to(self.inverse.dtype)
-        decays = torch.exp(-exponents[:, None, None, None] * self.values[:, None])
-        found = self.vectors @ (decays * inside)
-        return found if self.complex_matrix or core.is_complex() else found.real
-
-
-def spectra(matrices: Sequence[Tensor]) -> list[Spectrum]:
-    """Of matrices, each different one once.
-
-    Raises:
-        ConfigError: a matrix has no well-conditioned eigenbasis.
-    """
-    found: list[Spectrum] = []
-    for place, matrix in enumerate(matrices):
-        same = next((k for k in range(place) if torch.equal(matrices[k], matrix)), None)
-        found.append(_spectrum(matrix) if same is None else found[same])
-    return found
-
-
-def _spectrum(matrix: Tensor) -> Spectrum:
-    scale = matrix.abs().max()
-    if bool((matrix - matrix.mH).abs().max() <= 1e-14 * scale):
-        values, vectors = torch.linalg.eigh(matrix)
-        return Spectrum(values, vectors, vectors.mH, _null(values, vectors, vectors.mH), matrix.is_complex())
-    values, vectors = torch.linalg.eig(matrix)
-    condition = float(torch.linalg.cond(vectors))
-    if not condition <= _WORST_BASIS:
-        raise NotSeparableError(
-            f"ExponentialSums: the eigenvectors of a matrix have condition number {condition:.1e}, as strong advection "
-            "makes it; use AMEn"
-        )
-    inverse = torch.linalg.inv(vectors)
-    null = _null(values, vectors, inverse)
-    if null is not None and not matrix.is_complex():
-        null = null[0].real, null[1].real  # as they are by LAPACK's choice of phases
-    return Spectrum(values, vectors, inverse, null, matrix.is_complex())
-
-
-def _null(values: Tensor, vectors: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor] | None:
-    """The right and the left eigenvector of an eigenvalue of zero, if there is one."""
-    zero = int(values.abs().argmin())
-    if values[zero].abs() > _SINGULAR * values.abs().max():
-        return None
-    return vectors[:, zero], inverse[zero].conj()
-
-
 def _range(axes: Sequence[Spectrum]) -> tuple[float, float]:
     """Bounds of the absolute values of eigenvalues of the sum, from zero on for singular ones the next larger."""
-    lowest = [float(axis.values.real.min()) for axis in axes]
-    largest = sum(float(axis.values.abs().max()) for axis in axes)
-    smallest = sum(lowest)
-    if smallest > _SINGULAR * largest:
+    smallest, largest = lowest(axes), size(axes)
+    if smallest > SINGULAR * largest:
         return smallest, largest
-    gaps = [float(axis.values.real.sort().values[1] - low) for axis, low in zip(axes, lowest, strict=True)]
-    return smallest + min(gaps), largest
+    steps = [axis.values.real - axis.values.real.min() for axis in axes]
+    gaps = [float(step[step > SINGULAR * largest].min()) for step in steps if step.max() > SINGULAR * largest]
+    return smallest + min(gaps, default=0.0), largest
 
 
 def _is_singular(axes: Sequence[Spectrum]) -> bool:
-    lowest = sum(float(axis.values.real.min()) for axis in axes)
-    return abs(lowest) <= _SINGULAR * sum(float(axis.values.abs().max()) for axis in axes)
+    return abs(lowest(axes)) <= SINGULAR * size(axes)
 
 
 def _quadrature(axes: Sequence[Spectrum], tolerance: float) -> tuple[Tensor, Tensor]:
     smallest, largest = _range(axes)
-    lowest = sum(float(axis.values.real.min()) for axis in axes)
-    if smallest <= 0 or lowest < -_SINGULAR * largest:
+    if smallest <= 0 or lowest(axes) < -SINGULAR * largest:
         raise NotSeparableError(
-            f"ExponentialSums: expected eigenvalues with positive real parts, got {lowest:.3g} for the smallest; use "
-            "AMEn"
+            f"ExponentialSums: expected eigenvalues with positive real parts, got {lowest(axes):.3g} for the smallest; "
+            "use AMEn"
         )
     angle = max(_angle(axis.values) for axis in axes)
     if angle > 1.2:
@@ -282,26 +214,22 @@ def _angle(values: Tensor) -> float:
     """The largest angle of eigenvalues with the real axis, but of one that is zero."""
     if not values.is_complex():
         return 0.0
-    other = values[values.abs() > _SINGULAR * values.abs().max()]
+    other = values[values.abs() > SINGULAR * values.abs().max()]
     return float(torch.atan(other.imag / other.real).abs().max()) if len(other) else 0.0
 
 
 def _in_the_range(axes: Sequence[Spectrum], right_side: TensorTrain) -> tuple[TensorTrain, str]:
-    """The right side without its component along the null vector of a singular operator."""
-    if not _is_singular(axes):
-        return right_side, ""
-    pairs = [axis.null for axis in axes if axis.null is not None]
-    if len(pairs) < len(axes):
+    """The right side without its part in the null space of a singular operator."""
+    factors = null_projectors(axes)
+    if factors is not None:
+        return null_space([factor.to(right_side.dtype) for factor in factors]).balanced(
+            right_side, right_side.shape
+        )
+    if _is_singular(axes):
         raise NotSeparableError(
             "ExponentialSums: the operator is singular; fix the value on one face (Dirichlet), or add a potential"
         )
-    null, weights = (
-        TensorTrain.rank_one([v.to(right_side.dtype) for v in side]) for side in zip(*pairs, strict=True)
-    )
-    along = weights.inner(right_side)
-    share = float(along.abs() * null.norm() / right_side.norm().clamp(min=torch.finfo(torch.float64).tiny))
-    require_balance(share, right_side.shape)
-    return (right_side - null * along).round(1e-15), balance_note(share)
+    return right_side, ""
 
 
 def _applied(

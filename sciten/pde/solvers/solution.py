@@ -1,7 +1,7 @@
 """What a solver returns."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite
 from typing import Protocol
 
@@ -14,6 +14,8 @@ from sciten.tensor import CP, TensorTrain, TreeTensor
 
 #: Entries of a matrix that is factorised at a time where a residual is computed.
 _ENTRIES = 2**23
+#: Share of the right side that rounding errors of the field may make up.
+_MEANINGLESS = 1e-3
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Solution:
 
     Args:
         field: the unknowns; after a failure the best there is.
-        converged: whether `residual` is within the tolerance that was asked for; nothing else counts.
+        converged: whether `residual` is within the tolerance that was asked for, and means something: `solve` does not
+            call a field converged whose rounding errors alone make a residual far above the tolerance.
         residual: ‖A u - f‖ / ‖f‖, of the field as it is here.
         seconds: wall time.
         iterations: sweeps or iterations of the solver.
@@ -107,6 +110,31 @@ def _rows(operator: OperatorCore, core: Tensor, known: Tensor, factor: Tensor) -
         part = slice(start, start + step)
         states = operator.between(image[:, part], core).permute(2, 1, 0, 3).flatten(2)
         yield torch.cat([states, (given[part] @ known).transpose(0, 1)], 2).flatten(0, 1)
+
+
+def trusted(solution: Solution, matrix: TensorTrain, right_side: TensorTrain, tolerance: float) -> Solution:
+    """A solution, not converged where its residual means nothing.
+
+    Changing each entry of u by the precision ε times a random sign changes A u by about ε ‖A‖ ‖u‖, with the root mean
+    square of the norms of its columns for ‖A‖. Where that is no longer small beside f, a small residual is due to
+    entries that agree in all their digits, as those of a multiple of the null vector of a singular operator.
+    """
+    field = solution.field
+    if not solution.converged or not isinstance(field, TensorTrain):
+        return solution
+    generator = torch.Generator().manual_seed(0)
+    signs = TensorTrain.rank_one(
+        [torch.randint(2, (m,), generator=generator).to(matrix.dtype) * 2 - 1 for _, m in matrix.modes]
+    ).to(device=matrix.device)
+    size = (matrix @ signs).norm() / signs.norm()
+    share = ratio(torch.finfo(matrix.dtype).eps * size * field.norm(), right_side.norm())
+    if share <= max(_MEANINGLESS, tolerance):
+        return solution
+    message = (
+        f"rounding errors of the field alone make a residual of {share:.1e}, as where the operator is singular or "
+        "nearly so; fix the value on one face (Dirichlet), add a potential, or use fewer points"
+    )
+    return replace(solution, converged=False, message=message)
 
 
 class HasTolerance(Protocol):
