@@ -58,7 +58,7 @@ def _uniform(axis: Axis) -> Differences:
     for side, (face, cell, outward) in enumerate(((0, 0, -1.0), (n, n - 1, 1.0))):
         own, given = _outward_slope(axis, side)
         gradient[face, cell] += outward * own
-        data[face, side] = outward * given
+        data[face, side] += outward * given
     eye = torch.eye(n + 1, dtype=dtype)
     return Differences(
         faces=axis.first + h * (torch.arange(n + 1, dtype=torch.float64) - 0.5),
