@@ -95,7 +95,8 @@ class Burgers:
                     u = scheme.advance(u, advection)
             now = time
             fields.append(torch.fft.irfft(u, n))
-            self._check(u, fields[-1], largest, integer, now, step)
+            if now > 0:  # the start itself is exact, whatever its waves
+                self._check(u, fields[-1], largest, integer, now, step)
         return torch.stack(fields, -2)
 
     def _check(

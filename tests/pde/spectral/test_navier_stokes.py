@@ -141,7 +141,7 @@ def test_the_energy_balance_holds_as_viscosity_vanishes() -> None:
     ids=["translation", "reflection", "rotation"],
 )
 def test_flows_are_equivariant(symmetry: Callable[[Tensor], Tensor]) -> None:
-    flow, start = NavierStokes(1e-3, None), INITIAL_VORTICITY.sample(32, seed=1, modes=8) * 20
+    flow, start = NavierStokes(1e-2, None), INITIAL_VORTICITY.sample(32, seed=1, modes=6) * 20
     found = symmetry(flow.solve(start, [0.5]))
     torch.testing.assert_close(flow.solve(symmetry(start), [0.5]), found, rtol=0, atol=1e-11)
 
