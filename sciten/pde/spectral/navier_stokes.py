@@ -64,7 +64,7 @@ class NavierStokes:
 
     viscosity: float
     forcing: Callable[[Tensor, Tensor], Tensor] | None = diagonal_forcing
-    courant: float = 0.5
+    courant: float = 0.7
     longest_step: float = 0.02
     step: float | None = None
     largest_tail: float = 1e-5
