@@ -117,7 +117,7 @@ class GaussianField:
         for row, number in zip(coefficients, samples, strict=True):
             drawn = np.random.default_rng([seed, number]).standard_normal(len(order))
             row[order] = torch.from_numpy(drawn)
-        coefficients = coefficients.reshape(-1, *deviations.shape) * deviations
+        coefficients = coefficients.reshape(len(samples), *deviations.shape) * deviations
         return self._on_torus(coefficients, n) if self._periodic else self._between_faces(coefficients, n)
 
     @property

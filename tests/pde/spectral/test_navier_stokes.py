@@ -32,9 +32,9 @@ def energy(w: Tensor) -> Tensor:
     return (torch.fft.fft2(w, norm="forward").abs().square() / squared).sum((-2, -1)) / 2
 
 
-@pytest.mark.parametrize(("a", "b"), [(1, 1), (2, 1), (0, 3)])
-def test_taylor_green_vortices_decay_as_they_should(a: int, b: int) -> None:
-    x, y = points(32)
+@pytest.mark.parametrize(("a", "b", "n"), [(1, 1, 32), (2, 1, 27), (0, 3, 18)])
+def test_taylor_green_vortices_decay_as_they_should(a: int, b: int, n: int) -> None:
+    x, y = points(n)
     start = torch.cos(2 * pi * a * x) * torch.cos(2 * pi * b * y)
     found = NavierStokes(0.01, forcing=None).solve(start, [0.0, 0.25, 1.0])
     for field, time in zip(found, (0.0, 0.25, 1.0), strict=True):
