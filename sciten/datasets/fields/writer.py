@@ -49,6 +49,7 @@ class FieldWriter:
         unique: whether a sample that equals an earlier one is refused (a seed taken twice, most likely).
         command: what made the data, for the record.
         licence: of the data.
+        grid_type: what the axes are, where they are not Cartesian.
 
     Raises:
         ConfigError: the description contradicts itself (also from `share`).
@@ -70,6 +71,7 @@ class FieldWriter:
         unique: bool = True,
         command: str = "",
         licence: str = "",
+        grid_type: str = "cartesian",
     ) -> None:
         self.path = Path(path)
         self.grid = FieldGrid(tuple(axes))
@@ -82,7 +84,7 @@ class FieldWriter:
         self._n_samples = n_samples
         self._dtype = np.dtype(dtype)
         self._unique = unique
-        self._record = {"dataset_name": name, "command": command, "licence": licence}
+        self._record = {"dataset_name": name, "command": command, "licence": licence, "grid_type": grid_type}
         self._digests: dict[bytes, int] = {}
         self._shared: set[str] = set()
         self._written = 0
@@ -250,7 +252,6 @@ class FieldWriter:
             sciten_version=sciten.__version__,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             sources=json.dumps([vars(source) for source in self.sources]),
-            grid_type="cartesian",
             n_spatial_dims=len(self.grid.axes),
             n_trajectories=self._written,
         )
