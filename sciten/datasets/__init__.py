@@ -13,6 +13,7 @@ from sciten.datasets.fields import (
     FieldStatistics,
     FieldWriter,
     collate_fields,
+    import_fields,
 )
 from sciten.datasets.graphs import batch_from_ase, batch_from_structures, collate, neighbor_list
 from sciten.datasets.importing import import_structures
@@ -41,6 +42,7 @@ __all__ = [
     "batch_from_structures",
     "collate",
     "collate_fields",
+    "import_fields",
     "import_structures",
     "neighbor_list",
     "read_tensor",

@@ -49,6 +49,7 @@ class FieldWriter:
         unique: whether a sample that equals an earlier one is refused (a seed taken twice, most likely).
         command: what made the data, for the record.
         licence: of the data.
+        grid_type: what the axes are, where they are not Cartesian.
 
     Raises:
         ConfigError: the description contradicts itself (also from `share`).
@@ -70,6 +71,7 @@ class FieldWriter:
         unique: bool = True,
         command: str = "",
         licence: str = "",
+        grid_type: str = "cartesian",
     ) -> None:
         self.path = Path(path)
         self.grid = FieldGrid(tuple(axes))
@@ -82,7 +84,7 @@ class FieldWriter:
         self._n_samples = n_samples
         self._dtype = np.dtype(dtype)
         self._unique = unique
-        self._record = {"dataset_name": name, "command": command, "licence": licence}
+        self._record = {"dataset_name": name, "command": command, "licence": licence, "grid_type": grid_type}
         self._digests: dict[bytes, int] = {}
         self._shared: set[str] = set()
         self._written = 0
@@ -97,8 +99,8 @@ class FieldWriter:
         for group in schema.GROUPS:
             names = [field.name for field in self._fields.values() if field.group == group]
             set_names(self._new.file.create_group(group), "field_names", names)
-        for field in self._fields.values():
-            self._create(field)
+        # Kept open: closing a dataset compresses the chunk that was begun.
+        self._stored = {name: self._create(field) for name, field in self._fields.items()}
         if self._parameters:
             self.share(self._parameters)
         return self
@@ -128,7 +130,7 @@ class FieldWriter:
         if self._unique:
             self._check_unique(values, place)
         for name, value in values.items():
-            stored = self._new.file[self._fields[name].location]
+            stored = self._stored[name]
             stored.resize(self._written + 1, axis=0)
             stored[self._written] = value
             self._moments[name].add(value)
@@ -142,7 +144,7 @@ class FieldWriter:
         for name, value in self._checked(values, place, sample_varying=False, optional=missing).items():
             if name in self._shared:
                 raise ConfigError(f"{place}: {name!r} was given already; give it once")
-            self._new.file[self._fields[name].location][...] = value
+            self._stored[name][...] = value
             self._moments[name].add(value)
             self._shared.add(name)
 
@@ -207,7 +209,7 @@ class FieldWriter:
                 f"{where}: expected axes of other names than 'time'; times are an argument of their own"
             )
 
-    def _create(self, field: Field) -> None:
+    def _create(self, field: Field) -> h5py.Dataset:
         shape = field.sample_shape(self.grid, len(self._times))
         group = self._new.file[field.group]
         if field.sample_varying:
@@ -231,6 +233,7 @@ class FieldWriter:
         if field.order == 2:
             for symmetry in ("symmetric", "antisymmetric"):
                 stored.attrs[symmetry] = field.symmetry == symmetry
+        return stored
 
     def _check_complete(self) -> None:
         if self._written == 0:
@@ -250,7 +253,6 @@ class FieldWriter:
             sciten_version=sciten.__version__,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             sources=json.dumps([vars(source) for source in self.sources]),
-            grid_type="cartesian",
             n_spatial_dims=len(self.grid.axes),
             n_trajectories=self._written,
         )
