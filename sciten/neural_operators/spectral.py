@@ -29,8 +29,12 @@ class SpectralWeight(nn.Module):
         shape: of the weight; a separable one is `[channels, *frequencies]`.
         factorization: the format.
         std: root mean square of the weight at the start.
+        dropout: probability with which each rank is left out of a training step.
         generator: of the first values; torch's own without.
         dtype: of the real numbers.
+
+    Raises:
+        ConfigError: a rank or the dropout is out of range, or there are no ranks to drop.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class SpectralWeight(nn.Module):
         factorization: Factorization,
         std: float,
         *,
+        dropout: float = 0.0,
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -49,6 +54,9 @@ class SpectralWeight(nn.Module):
         size = _norm(factorization.view([as_complex(factor) for factor in drawn]))
         scale = (std * sqrt(torch.Size(self.shape).numel()) / size) ** (1 / len(drawn))
         self.factors = nn.ParameterList([nn.Parameter((scale * factor).to(dtype)) for factor in drawn])
+        self.dropout = dropout
+        if dropout:
+            factorization.dropped(drawn, dropout)  # refuses what cannot be
 
     def view(self) -> View:
         """The weight as a complex tensor, or as the `CP`, `Tucker` or `TensorTrain` that its factors make."""
@@ -83,7 +91,10 @@ class SpectralWeight(nn.Module):
         separable = len(self.shape) == len(places) + 1
         letters = ("i" if separable else "io") + axes
         channels = [slice(None)] * (len(letters) - len(axes))
-        factors = self.factorization.cut(list(self.factors), [*channels, *places])
+        factors = list(self.factors)
+        if self.dropout and self.training:
+            factors = self.factorization.dropped(factors, self.dropout)
+        factors = self.factorization.cut(factors, [*channels, *places])
         terms = ",".join([f"b{axes}i", *self.factorization.terms(letters)])
         return contract_pairs(f"{terms}->b{axes}{'i' if separable else 'o'}", coefficients, *factors)
 
@@ -96,6 +107,7 @@ class SpectralConvolution(nn.Module):
         modes: how many frequencies are kept along each axis, negative ones counted.
         factorization: format of the weight.
         separable: whether each channel is convolved by itself, with a weight `[channels, *frequencies]`.
+        dropout: of the weight's ranks, in training.
         std: root mean square of the weight at the start; sqrt(2 / (in_channels + out_channels)) without.
         generator: of the first values.
         dtype: of the weights.
@@ -112,6 +124,7 @@ class SpectralConvolution(nn.Module):
         *,
         factorization: Factorization | None = None,
         separable: bool = False,
+        dropout: float = 0.0,
         std: float | None = None,
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
@@ -129,7 +142,12 @@ class SpectralConvolution(nn.Module):
         std = sqrt(2 / (in_channels + out_channels)) if std is None else std
         channels = (in_channels,) if separable else (in_channels, out_channels)
         self.weight = SpectralWeight(
-            (*channels, *mode_shape(modes)), factorization or Dense(), std, generator=generator, dtype=dtype
+            (*channels, *mode_shape(modes)),
+            factorization or Dense(),
+            std,
+            dropout=dropout,
+            generator=generator,
+            dtype=dtype,
         )
         bias = std * torch.randn(out_channels, generator=generator, dtype=torch.float64)
         self.bias = nn.Parameter(bias.to(dtype))
