@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 from sciten.errors import ConfigError
 from sciten.neural_operators.factorizations import Dense, Factorization, View
-from sciten.neural_operators.fourier import add_synthesis, analyse, mode_shape, require_resolution
+from sciten.neural_operators.fourier import (
+    add_synthesis,
+    analyse,
+    mode_shape,
+    require_resolution,
+    synthesise,
+)
 from sciten.neural_operators.pairs import as_complex, as_pairs, contract_pairs
 from sciten.tensor.formats.base import Format
 
@@ -167,11 +173,23 @@ class SpectralConvolution(nn.Module):
         return self.added_to(self.bias.expand(*fields.shape[:-1], -1).clone(), fields)
 
     def added_to(self, onto: Tensor, fields: Tensor) -> Tensor:
-        """`onto`, a new tensor `[batch, *grid, out_channels]`, with the result without the bias added in place."""
-        require_resolution("SpectralConvolution", fields.shape[1:-1], self.active_modes)
+        """`onto`, a new tensor `[batch, *grid, out_channels]`, plus the result without the bias, perhaps in place.
+
+        In mixed precision transforms and weights stay in the precision of the weights: sums over a whole grid and
+        coefficients of very different sizes would suffer most.
+        """
+        grid = fields.shape[1:-1]
+        require_resolution("SpectralConvolution", grid, self.active_modes)
+        dtype, device = self.bias.dtype, fields.device.type
+        if fields.dtype == onto.dtype == dtype and not torch.is_autocast_enabled(device):
+            return add_synthesis(onto, self._weighted(fields), self.active_modes)
+        with torch.autocast(device, enabled=False):
+            found = synthesise(self._weighted(fields.to(dtype)), self.active_modes, grid)
+        return onto + found.to(onto.dtype)
+
+    def _weighted(self, fields: Tensor) -> Tensor:
         coefficients = analyse(fields, self.active_modes).movedim(1, -1)
-        weighted = self.weight.apply_to(coefficients, self._places())
-        return add_synthesis(onto, weighted.movedim(-1, 1), self.active_modes)
+        return self.weight.apply_to(coefficients, self._places()).movedim(-1, 1)
 
     def _places(self) -> list[slice]:
         """Where the active frequencies lie among all of the weight's."""
