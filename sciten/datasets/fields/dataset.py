@@ -310,7 +310,7 @@ def _names(what: str, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _steps(subsample: int | Sequence[int], grid: FieldGrid) -> tuple[int, ...]:
-    steps = (subsample,) * len(grid.axes) if isinstance(subsample, int) else tuple(subsample)
+    steps = (subsample,) * len(grid.axes) if isinstance(subsample, int | np.integer) else tuple(subsample)
     if len(steps) != len(grid.axes):
         raise ConfigError(
             f"subsample: expected a number for each of {len(grid.axes)} axes, got {list(steps)}"

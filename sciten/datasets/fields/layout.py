@@ -161,7 +161,7 @@ def _read_boundaries(file: h5py.File) -> dict[str, tuple[Boundary, Boundary]]:
         for axis, name in enumerate(names):
             ends = found.setdefault(name, ["open", "open"])
             for end, index in enumerate((0, -1)):
-                at_end = mask.take(index, axis=axis)
+                at_end = mask.take(index, axis=mask.ndim - len(names) + axis)  # of all samples and times
                 # A wall must cover the whole side; the others count where any part of it is such.
                 holds = at_end.all() if kind == "wall" else at_end.any()
                 if holds:
