@@ -198,7 +198,8 @@ class FieldDataset(Dataset[FieldSample]):
         """
         values = {name: stored_moments(self.paths, name) for name in (*self.inputs, *self.targets)}
         changes = None
-        if self.stride == 1 and self._varies(self.targets[0]) and self._layout.n_times > 1:
+        several = all(reader.layout.n_times > 1 for reader in self._readers)
+        if self.stride == 1 and self._varies(self.targets[0]) and several:
             changes = [stored_moments(self.paths, name, differences=True) for name in self.targets]
         return FieldStatistics(
             inputs=ChannelStatistics.of([values[n] for n in (*self._state * self.history, *self._static)]),

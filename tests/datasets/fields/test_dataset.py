@@ -368,3 +368,15 @@ def test_a_large_file_is_not_read_whole(tmp_path, monkeypatch):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 20 * 20 * 64 * 64 * 4 / 10
+
+
+def test_channels_that_do_not_vary_can_be_divided_by_their_deviation(tmp_path):
+    axes = (Axis.periodic("x", 999),)
+    fields = [Field("u", time_varying=False), Field("k", time_varying=False)]
+    with FieldWriter(tmp_path / "a.h5", name="a", axes=axes, fields=fields, dtype="float64") as writer:
+        for i in range(7):
+            writer.append({"u": np.full(999, float(i)), "k": np.full(999, 0.1)})
+    found = FieldDataset(tmp_path / "a.h5", inputs=["k", "u"], targets=["u"]).statistics.inputs
+    assert found.std.tolist() == pytest.approx([1.0, 2.0]) and found.mean.tolist() == pytest.approx(
+        [0.1, 3.0]
+    )
