@@ -1,5 +1,6 @@
 import multiprocessing
 import pickle
+import tracemalloc
 
 import h5py
 import numpy as np
@@ -351,3 +352,31 @@ def test_damaged_content_is_an_error_of_the_file(flow):
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"flow\.h5: (damaged file|trajectory)"):
         FieldDataset(path, inputs=["vorticity"], targets=["vorticity"])[0]
+
+
+def test_a_large_file_is_not_read_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr("sciten.datasets.fields.dataset._KEPT_VALUES", 0)
+    axes, times = (Axis.periodic("x", 64), Axis.periodic("y", 64)), np.arange(20)
+    generator = np.random.default_rng(0)
+    with FieldWriter(tmp_path / "a.h5", name="a", axes=axes, fields=[Field("u")], times=times) as writer:
+        for _ in range(20):
+            writer.append({"u": generator.normal(size=(20, 64, 64)).round(1)})
+    dataset = FieldDataset(tmp_path / "a.h5", inputs=["u"], targets=["u"])
+    tracemalloc.start()
+    for index in range(0, len(dataset), 37):
+        dataset[index]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20 * 20 * 64 * 64 * 4 / 10
+
+
+def test_channels_that_do_not_vary_can_be_divided_by_their_deviation(tmp_path):
+    axes = (Axis.periodic("x", 999),)
+    fields = [Field("u", time_varying=False), Field("k", time_varying=False)]
+    with FieldWriter(tmp_path / "a.h5", name="a", axes=axes, fields=fields, dtype="float64") as writer:
+        for i in range(7):
+            writer.append({"u": np.full(999, float(i)), "k": np.full(999, 0.1)})
+    found = FieldDataset(tmp_path / "a.h5", inputs=["k", "u"], targets=["u"]).statistics.inputs
+    assert found.std.tolist() == pytest.approx([1.0, 2.0]) and found.mean.tolist() == pytest.approx(
+        [0.1, 3.0]
+    )

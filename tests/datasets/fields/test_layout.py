@@ -135,6 +135,17 @@ def test_boundaries_of_parts_of_a_side(well):
     assert (x.lower, x.upper) == ("wall", "open") and (y.lower, y.upper) == ("open", "open")
 
 
+def test_boundaries_that_vary_with_the_sample(well):
+    path, _ = well
+    with h5py.File(path, "r+") as file:
+        condition = file["boundary_conditions/y_wall"]
+        del condition["mask"]
+        condition["mask"] = np.array([[True, False, False, False, True], [False, False, False, False, True]])
+        condition.attrs["sample_varying"] = True
+    y = read_layout(path).grid.axes[1]
+    assert (y.lower, y.upper) == ("open", "wall")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
