@@ -124,7 +124,10 @@ def open_readonly(
     *,
     remedy: str = "import other formats with `sciten data import INPUT OUT.h5`",
 ) -> h5py.File:
-    """Open an HDF5 file for reading; raises `DataError` where it is missing, foreign (with a remedy) or truncated."""
+    """Open an HDF5 file for reading; raises `DataError` where it is missing, foreign or truncated.
+
+    `remedy` ends the sentence about a file that is no HDF5.
+    """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file")
