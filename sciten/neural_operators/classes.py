@@ -1,0 +1,8 @@
+"""The neural operators by name: the only classes that a model file or a configuration can ask for by default."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from sciten.neural_operators.base import NeuralOperator
+
+OPERATORS: Mapping[str, type[NeuralOperator]] = MappingProxyType({})
