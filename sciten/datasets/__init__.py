@@ -1,8 +1,20 @@
-"""Files and batches: structures in HDF5, read lazily, the graphs that models take, and low-rank tensors."""
+"""Files and batches: structures in HDF5, read lazily, the graphs that models take, tensors, and fields on grids."""
 
 from sciten.datasets.batch import AtomsBatch
 from sciten.datasets.census import Census, Statistics
 from sciten.datasets.dataset import AtomsDataset
+from sciten.datasets.fields import (
+    Axis,
+    Field,
+    FieldBatch,
+    FieldDataset,
+    FieldGrid,
+    FieldSample,
+    FieldStatistics,
+    FieldWriter,
+    collate_fields,
+    import_fields,
+)
 from sciten.datasets.graphs import batch_from_ase, batch_from_structures, collate, neighbor_list
 from sciten.datasets.importing import import_structures
 from sciten.datasets.structure import LabelKeys, Structure
@@ -13,7 +25,15 @@ __all__ = [
     "AtomsBatch",
     "AtomsDataset",
     "AtomsWriter",
+    "Axis",
     "Census",
+    "Field",
+    "FieldBatch",
+    "FieldDataset",
+    "FieldGrid",
+    "FieldSample",
+    "FieldStatistics",
+    "FieldWriter",
     "LabelKeys",
     "Source",
     "Statistics",
@@ -21,6 +41,8 @@ __all__ = [
     "batch_from_ase",
     "batch_from_structures",
     "collate",
+    "collate_fields",
+    "import_fields",
     "import_structures",
     "neighbor_list",
     "read_tensor",

@@ -119,8 +119,15 @@ def require_space(path: str | os.PathLike[str], n_bytes: int) -> None:
         raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def open_readonly(path: str | os.PathLike[str]) -> h5py.File:
-    """Open an HDF5 file for reading; raises `DataError` where it is missing, foreign or truncated."""
+def open_readonly(
+    path: str | os.PathLike[str],
+    *,
+    remedy: str = "import other formats with `sciten data import INPUT OUT.h5`",
+) -> h5py.File:
+    """Open an HDF5 file for reading; raises `DataError` where it is missing, foreign or truncated.
+
+    `remedy` ends the sentence about a file that is no HDF5.
+    """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file")
@@ -128,9 +135,7 @@ def open_readonly(path: str | os.PathLike[str]) -> h5py.File:
         raise DataError(f"{path}: no permission to read it")
     try:
         if not h5py.is_hdf5(path):
-            raise DataError(
-                f"{path}: not an HDF5 file; import other formats with `sciten data import INPUT OUT.h5`"
-            )
+            raise DataError(f"{path}: not an HDF5 file; {remedy}")
         # No lock: files are replaced, never changed in place, and some network file systems cannot lock.
         return h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES, locking=False)
     except (OSError, RuntimeError) as error:

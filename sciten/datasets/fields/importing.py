@@ -1,0 +1,196 @@
+"""From files of PDEBench, of The Well, or of plain arrays to one file of fields with statistics."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+from tqdm import tqdm
+
+from sciten.datasets import hdf5
+from sciten.datasets.fields.grid import BOUNDARIES, Boundary, FieldGrid
+from sciten.datasets.fields.layout import is_layout, open_fields, read_layout
+from sciten.datasets.fields.pdebench import pdebench_source
+from sciten.datasets.fields.sources import FieldSource, Points, plain_source, well_source
+from sciten.datasets.fields.writer import FieldWriter
+from sciten.datasets.schema import SCHEMA as ATOMS_SCHEMA
+from sciten.datasets.tensors import FILE_SCHEMA as TENSORS_SCHEMA
+from sciten.datasets.writer import Source
+from sciten.errors import ConfigError, DataError
+
+_HDF5_SUFFIXES = (".h5", ".hdf5")
+
+
+def import_fields(
+    inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    name: str = "",
+    boundary: Boundary | None = None,
+    points: Points | None = None,
+    command: str = "",
+    licence: str = "",
+    overwrite: bool = False,
+    progress: bool = False,
+) -> None:
+    """Read fields and write them, the samples of one file after those of another, with their statistics.
+
+    Samples are read one at a time, so that files may be larger than memory.
+
+    Args:
+        inputs: a file or several, of one kind and grid: of The Well (or sciten), of PDEBench (`sciten.datasets.fields.
+            pdebench` says which), or with arrays `[n_samples, *grid]` of one shape at its root.
+        output: the HDF5 file to make; its name ends in `.h5` or `.hdf5`.
+        name: of the dataset; by default that of the first input.
+        boundary: what holds at the ends of all axes, where the inputs do not say or say otherwise. Not for The Well's.
+        points: where the points of plain arrays stand on the unit interval; see `sources.Points`.
+        command: what made this call, for the record.
+        licence: of the data.
+        overwrite: whether to replace an `output` that was not imported from files of the same names.
+        progress: whether to show a progress bar (on a terminal).
+
+    Raises:
+        ConfigError: the output is no HDF5 name, an input, or holds something else; or the boundary is not known.
+        DataError: a file cannot be read, is of no known kind, or does not go with the first.
+        StorageError: the output cannot be written; nothing half-written remains.
+    """
+    files = [Path(path) for path in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
+    target = Path(output)
+    _check_paths(files, target, overwrite=overwrite)
+    if boundary is not None and boundary not in BOUNDARIES:
+        raise ConfigError(f"boundary: expected {', '.join(BOUNDARIES)}, got {boundary!r}")
+    with contextlib.ExitStack() as stack:
+        sources = [stack.enter_context(_open(path, boundary, points)) for path in files]
+        first = sources[0]
+        for path, other in zip(files[1:], sources[1:], strict=True):
+            _check_same(files[0], first, path, other)
+        writer = FieldWriter(
+            target,
+            name=name or first.name,
+            axes=first.axes,
+            fields=first.fields,
+            times=first.times,
+            parameters=first.parameters,
+            n_samples=sum(source.n_samples for source in sources),
+            unique=False,
+            command=command,
+            licence=licence,
+            grid_type=first.grid_type,
+        )
+        with writer:
+            writer.share(first.shared())
+            for path, source in zip(files, sources, strict=True):
+                _copy(path, source, writer, progress=progress)
+                writer.sources.append(Source.of(path, source.n_samples))
+
+
+def is_field_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is HDF5 in the layout of fields; missing and damaged files are not."""
+    return _is_hdf5(path, is_layout)
+
+
+def is_importable(path: str | os.PathLike[str]) -> bool:
+    """Whether `import_fields` is for a file: it is HDF5 and neither one of atoms nor one of tensors."""
+    return _is_hdf5(path, lambda file: file.attrs.get("schema") not in (ATOMS_SCHEMA, TENSORS_SCHEMA))
+
+
+def _is_hdf5(path: str | os.PathLike[str], is_kind: Callable[[h5py.File], bool]) -> bool:
+    try:
+        with hdf5.open_readonly(path) as file:
+            return is_kind(file)
+    except DataError:
+        return False
+
+
+@contextlib.contextmanager
+def _open(path: Path, boundary: Boundary | None, points: Points | None) -> Iterator[FieldSource]:
+    with open_fields(path) as file:
+        try:
+            source = _source(path, file, boundary, points)
+        except ConfigError as error:
+            # The sentences of axes and fields do not name the file.
+            raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+        except (OSError, RuntimeError, KeyError) as error:
+            text = " ".join(str(error).split())[:160]
+            raise DataError(f"{path}: damaged or incomplete file ({text}); copy it again") from error
+        if source.n_samples == 0:
+            raise DataError(f"{path}: holds no sample; leave it out or replace it")
+        yield source
+
+
+def _source(path: Path, file: h5py.File, boundary: Boundary | None, points: Points | None) -> FieldSource:
+    if is_layout(file):
+        if boundary is not None or points is not None:
+            raise ConfigError(f"{path}: says itself what its grid is; leave out the boundary and the points")
+        return well_source(path, file)
+    found = pdebench_source(path, file, boundary)
+    if found is None:
+        return plain_source(path, file, boundary, points)
+    if points is not None:
+        raise ConfigError(f"{path}: a file of PDEBench, whose points are known; leave out the points")
+    return found
+
+
+def _copy(path: Path, source: FieldSource, writer: FieldWriter, *, progress: bool) -> None:
+    for i in tqdm(
+        range(source.n_samples), desc=path.name, unit=" samples", disable=None if progress else True
+    ):
+        try:
+            sample = source.read(i)
+        except (OSError, RuntimeError, KeyError) as error:
+            text = " ".join(str(error).split())[:160]
+            raise DataError(f"{path}: sample {i} is damaged ({text}); copy the file again") from error
+        try:
+            writer.append(sample)
+        except DataError as error:
+            raise DataError(f"{path}: sample {i} cannot be imported: {error}") from error
+
+
+def _check_paths(inputs: Sequence[Path], output: Path, *, overwrite: bool) -> None:
+    if not inputs:
+        raise ConfigError("nothing to import: give at least one input file before the output")
+    if output.suffix.lower() not in _HDF5_SUFFIXES:
+        raise ConfigError(f"{output}: the output comes last and its name ends in .h5 or .hdf5")
+    for path in inputs:
+        if not path.is_file():
+            raise DataError(f"{path}: no such file")
+        if output.exists() and path.samefile(output):
+            raise ConfigError(f"{output}: is an input and the output at once; write to another file")
+    if output.exists() and not overwrite and _imported_from(output) != sorted(path.name for path in inputs):
+        raise ConfigError(
+            f"{output} exists and was not imported from {', '.join(path.name for path in inputs)}: name another "
+            "output, or replace it with --overwrite (overwrite=True)"
+        )
+
+
+def _imported_from(output: Path) -> list[str]:
+    try:
+        return sorted(str(source["file"]) for source in read_layout(output).sources)
+    except DataError:
+        return []
+
+
+def _check_same(first_path: Path, first: FieldSource, path: Path, other: FieldSource) -> None:
+    differs = FieldGrid(first.axes).difference(FieldGrid(other.axes))
+    if not differs and first.fields != other.fields:
+        differs = f"fields {', '.join(f.name for f in first.fields)} against {', '.join(f.name for f in other.fields)}"
+    if not differs and not _same_times(first.times, other.times):
+        differs = "other times"
+    if not differs and first.parameters != other.parameters:
+        differs = f"parameters {dict(first.parameters)} against {dict(other.parameters)}"
+    shared, others = first.shared(), other.shared()
+    if not differs and any(not np.array_equal(shared[name], others[name]) for name in shared):
+        differs = "other values of what all samples share"
+    if differs:
+        raise DataError(
+            f"{first_path} and {path} do not go into one file: {differs}; import each into a file of its own "
+            "(FieldDataset takes several)"
+        )
+
+
+def _same_times(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return len(a) == len(b) and bool(np.allclose(a, b, rtol=1e-5, atol=1e-5 * np.ptp(a)))
