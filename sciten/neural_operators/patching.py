@@ -1,0 +1,232 @@
+"""Multi-grid domain decomposition: fields in patches, each with coarser and coarser views of what surrounds it.
+
+Kossaifi, Kovachki, Azizzadenesheli and Anandkumar, "Multi-Grid Tensorized Fourier Neural Operator for High-Resolution
+PDEs", arXiv 2310.00120, the section on multi-grid domain decomposition. A model then works on one patch at a time, and
+its memory is that of a patch; what is far away still reaches it, at the resolution that its distance deserves.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil, isfinite, prod
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from sciten.errors import ConfigError
+from sciten.neural_operators.windows import Windows
+
+
+@dataclass(frozen=True)
+class MultigridPatching:
+    """How fields on a regular grid are cut into patches of equal shape, and put together again.
+
+    Level l of a patch is a view about the patch's centre, 2^l times as wide and with points 2^l times as far apart, so
+    that all levels have the same shape and are stacked as channels: first those of the patch itself (level 0), then
+    those of level 1, and so on. No view is wider than as many patches as an axis has: an axis of one patch stays as it
+    is. Coarse views have no aliases (see `windows`); like every sharp low-pass, theirs overshoots by up to a tenth
+    beside jumps.
+
+    Any number of points will do. Where it is not a multiple of the number of patches, some patches share a point with
+    their neighbour, which comes from one of them when they are stitched.
+
+    Args:
+        patches: how many patches lie along each axis, one to three axes.
+        levels: how many coarser views each patch has beside itself.
+        padding: what a patch has of its neighbours' points on either side, as a part of its own extent (rounded up to
+            whole points); cut off when patches are stitched. From 0 to 1.
+        periodic: for each axis, whether it is periodic. Others are mirrored about their end points.
+
+    Raises:
+        ConfigError: an argument is out of range, or a level would see no more than the one before.
+    """
+
+    patches: tuple[int, ...]
+    levels: int = 1
+    padding: float = 0.0
+    periodic: tuple[bool, ...] = (True, True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "patches", tuple(self.patches))
+        object.__setattr__(self, "periodic", tuple(self.periodic))
+        if not 1 <= len(self.patches) <= 3 or min(self.patches) < 1:
+            raise ConfigError(
+                "MultigridPatching: expected patches as one to three numbers of at least 1, one for each axis, got "
+                f"{self.patches}"
+            )
+        if len(self.periodic) != len(self.patches):
+            raise ConfigError(
+                f"MultigridPatching: expected periodic as {len(self.patches)} truth values, one for each axis of "
+                f"patches {self.patches}, got {self.periodic}"
+            )
+        if not (isfinite(self.padding) and 0 <= self.padding <= 1):
+            raise ConfigError(
+                f"MultigridPatching: expected padding from 0 to 1, a part of the patch, got {self.padding}"
+            )
+        self._require_levels()
+
+    def _require_levels(self) -> None:
+        most = (max(self.patches) - 1).bit_length()
+        if self.levels < 0:
+            raise ConfigError(f"MultigridPatching: expected levels of at least 0, got {self.levels}")
+        if self.levels > most:
+            raise ConfigError(
+                f"MultigridPatching: expected at most {most} levels for patches {self.patches}, since level {most} "
+                f"sees the whole domain, got {self.levels}; take fewer levels or more patches"
+            )
+
+    @property
+    def n_patches(self) -> int:
+        """How many patches a field falls into."""
+        return prod(self.patches)
+
+    def patch_shape(self, grid: Sequence[int]) -> tuple[int, ...]:
+        """The shape of patches, padding included, of fields on a `grid` of so many points."""
+        return tuple(windows.size for windows in self._windows(grid))
+
+    def patch(self, x: Tensor) -> Tensor:
+        """Fields `[B, C, *grid]` to patches `[B * n_patches, C * (levels + 1), *patch_shape]`.
+
+        Patches of a field follow each other, the last axis fastest.
+
+        Raises:
+            ConfigError: `x` has another number of axes, or fewer points than patches.
+        """
+        windows = self._windows(x.shape[2:])
+        views = [_split(self._view(x, windows, level), windows) for level in range(self.levels + 1)]
+        return torch.cat(views, 1)
+
+    def stitch(self, y: Tensor, grid: Sequence[int]) -> Tensor:
+        """Patches `[B * n_patches, C, *patch_shape]` of fields on `grid` to these fields, `[B, C, *grid]`.
+
+        Raises:
+            ConfigError: the shape of `y` does not belong to `grid`.
+        """
+        windows = self._windows(grid)
+        self._require_patches(y, windows)
+        fields = _join(y, windows)
+        for k, own in enumerate(windows):
+            fields = own.stitch(fields, 2 + k)
+        return fields
+
+    def cores(self, y: Tensor, grid: Sequence[int]) -> Tensor:
+        """Patches `[B * n_patches, C, *patch_shape]` of fields on `grid` without their padding.
+
+        Raises:
+            ConfigError: the shape of `y` does not belong to `grid`.
+        """
+        windows = self._windows(grid)
+        self._require_patches(y, windows)
+        for k, own in enumerate(windows):
+            y = y.narrow(2 + k, own.halo, own.core)
+        return y
+
+    def targets(self, y: Tensor) -> Tensor:
+        """Fields `[B, C, *grid]` as patches without padding and coarser views: what `cores` are to be equal to.
+
+        A loss on these is local: each patch counts for itself. Points that two patches share count twice.
+        """
+        return replace(self, levels=0, padding=0.0).patch(y)
+
+    def _windows(self, grid: Sequence[int]) -> list[Windows]:
+        if len(grid) != len(self.patches) or any(n < p for n, p in zip(grid, self.patches, strict=True)):
+            raise ConfigError(
+                f"MultigridPatching: expected a grid of {len(self.patches)} axes with at least {self.patches} points, "
+                f"one for each patch, got {tuple(grid)}; take fewer patches or a finer grid"
+            )
+        return [
+            Windows(n, count, self._halo(-(-n // count)), periodic)
+            for n, count, periodic in zip(grid, self.patches, self.periodic, strict=True)
+        ]
+
+    def _halo(self, core: int) -> int:
+        return ceil(round(self.padding * core, 9))  # 0.1 of 30 points is 3.0000000000000004
+
+    def _view(self, x: Tensor, windows: Sequence[Windows], level: int) -> Tensor:
+        for k, own in enumerate(windows):
+            x = own.coarse(x, 2 + k, min(2**level, own.count))
+        return x
+
+    def _require_patches(self, y: Tensor, windows: Sequence[Windows]) -> None:
+        shape = [own.size for own in windows]
+        if y.ndim != 2 + len(windows) or list(y.shape[2:]) != shape or y.shape[0] % self.n_patches:
+            grid = tuple(own.points for own in windows)
+            raise ConfigError(
+                f"MultigridPatching: expected patches of shape [a multiple of {self.n_patches}, channels, "
+                f"{', '.join(map(str, shape))}] for grid {grid}, got {list(y.shape)}; the model must keep the "
+                "number of points"
+            )
+
+
+class Patched(nn.Module):
+    """A model that works on patches: `stitch(model(patch(x)))`.
+
+    The model takes `levels + 1` times the channels of the fields. It does not know where a patch lies: coordinates, if
+    they matter, are channels of `x`.
+
+    Args:
+        model: from `[patches, C * (levels + 1), *patch_shape]` to `[patches, C', *patch_shape]`.
+        patching: how fields are cut.
+        at_a_time: how many patches the model is given at one time, out of all patches of a batch; without, all of them.
+            In training only what goes into the model is then kept, and what happens in it is computed a second time in
+            the backward pass, so that memory is that of so many patches. A model must not mix the members of a
+            batch, as batch normalisation does.
+
+    Raises:
+        ConfigError: `at_a_time` is less than 1.
+    """
+
+    def __init__(self, model: nn.Module, patching: MultigridPatching, at_a_time: int | None = None) -> None:
+        super().__init__()
+        if at_a_time is not None and at_a_time < 1:
+            raise ConfigError(f"Patched: expected at_a_time of at least 1 patch, got {at_a_time}")
+        self.model, self.patching, self.at_a_time = model, patching, at_a_time
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Fields `[B, C, *grid]` to fields `[B, C', *grid]`.
+
+        Raises:
+            ConfigError: the grid does not fit the patching, or the model changed the number of points.
+        """
+        return self.patching.stitch(self._on_patches(x), x.shape[2:])
+
+    def local(self, x: Tensor) -> Tensor:
+        """Fields `[B, C, *grid]` to the model's patches without their padding, to be held against `patching.targets`.
+
+        Raises:
+            ConfigError: as `forward` does.
+        """
+        return self.patching.cores(self._on_patches(x), x.shape[2:])
+
+    def _on_patches(self, x: Tensor) -> Tensor:
+        patches = self.patching.patch(x)
+        if self.at_a_time is None:
+            return self._apply_model(patches)
+        return torch.cat([self._recomputed(some) for some in patches.split(self.at_a_time)])
+
+    def _recomputed(self, patches: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return self._apply_model(patches)
+        result: Tensor = checkpoint(self.model, patches, use_reentrant=False)
+        return result
+
+    def _apply_model(self, patches: Tensor) -> Tensor:
+        result: Tensor = self.model(patches)
+        return result
+
+
+def _split(x: Tensor, windows: Sequence[Windows]) -> Tensor:
+    """`[B, C, count · size of each axis]` to `[B * patches, C, *sizes]`."""
+    d = len(windows)
+    x = x.reshape(*x.shape[:2], *(n for own in windows for n in (own.count, own.size)))
+    return x.permute(0, *range(2, 2 + 2 * d, 2), 1, *range(3, 3 + 2 * d, 2)).flatten(0, d)
+
+
+def _join(y: Tensor, windows: Sequence[Windows]) -> Tensor:
+    """The inverse of `_split`."""
+    d, counts = len(windows), [own.count for own in windows]
+    y = y.reshape(y.shape[0] // prod(counts), *counts, *y.shape[1:])
+    pairs = (k for axis in range(d) for k in (1 + axis, 2 + d + axis))
+    return y.permute(0, 1 + d, *pairs).reshape(
+        y.shape[0], y.shape[1 + d], *(own.count * own.size for own in windows)
+    )

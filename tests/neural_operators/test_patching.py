@@ -1,0 +1,239 @@
+from dataclasses import replace
+from itertools import product
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from sciten.errors import ConfigError
+from sciten.neural_operators.patching import MultigridPatching, Patched
+
+
+def all_levels(patches: tuple[int, ...]) -> range:
+    """Every number of levels that some patches can have: until a view is as wide as the domain."""
+    levels = 0
+    while 2**levels < max(patches):
+        levels += 1
+    return range(levels + 1)
+
+
+def random_field(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def own_channels(patching: MultigridPatching, x: Tensor) -> Tensor:
+    """Patches without their coarser views."""
+    return patching.patch(x)[:, : x.shape[1]]
+
+
+@pytest.mark.parametrize("padding", [0.0, 0.3])
+@pytest.mark.parametrize("periodic", [True, False])
+def test_stitching_undoes_patching_for_every_size(periodic: bool, padding: float) -> None:
+    for n in range(1, 18):
+        x = random_field(2, 3, n)
+        for count in range(1, n + 1):
+            for levels in all_levels((count,)):
+                patching = MultigridPatching((count,), levels, padding, (periodic,))
+                patches = patching.patch(x)
+                assert patches.shape == (2 * count, 3 * (levels + 1), *patching.patch_shape((n,)))
+                assert torch.equal(patching.stitch(patches[:, :3], (n,)), x)
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> tuple[tuple[int, ...], MultigridPatching]:
+    """Grids of two or three axes, and patches for them."""
+    d = draw(st.integers(2, 3))
+    grid = tuple(draw(st.integers(1, 17 if d == 2 else 9)) for _ in range(d))
+    patches = tuple(draw(st.integers(1, min(n, 5))) for n in grid)
+    levels = draw(st.sampled_from(all_levels(patches)))
+    periodic = tuple(draw(st.booleans()) for _ in grid)
+    return grid, MultigridPatching(patches, levels, draw(st.sampled_from([0.0, 0.1, 1.0])), periodic)
+
+
+@given(grids())
+@settings(max_examples=150, deadline=None)
+def test_stitching_undoes_patching_in_two_and_three_dimensions(
+    case: tuple[tuple[int, ...], MultigridPatching],
+) -> None:
+    grid, patching = case
+    x = random_field(2, 2, *grid)
+    patches = patching.patch(x)
+    assert patches.shape[1] == 2 * (patching.levels + 1)
+    assert torch.equal(patching.stitch(patches[:, :2], grid), x)
+    assert torch.equal(patching.cores(patches[:, :2], grid), patching.targets(x))
+
+
+def test_patches_are_what_slices_are() -> None:
+    x = random_field(2, 3, 6, 8)
+    patches = MultigridPatching((2, 4), 0).patch(x)
+    for b, i, j in product(range(2), range(2), range(4)):
+        expected = x[b, :, 3 * i : 3 * i + 3, 2 * j : 2 * j + 2]
+        assert torch.equal(patches[(b * 2 + i) * 4 + j], expected)
+
+
+def test_padding_is_a_part_of_the_patch_rounded_up() -> None:
+    patching = MultigridPatching((2, 4), 0, 0.1, (True, False))
+    assert patching.patch_shape((60, 48)) == (30 + 2 * 3, 12 + 2 * 2)
+    assert replace(patching, padding=0.0).patch_shape((60, 48)) == (30, 12)
+
+
+def test_channels_are_those_of_the_patch_then_of_each_level() -> None:
+    x = random_field(1, 2, 16, 16)
+    full = MultigridPatching((4, 4), 2, 0.25)
+    patches = full.patch(x)
+    for levels in (0, 1):
+        fewer = replace(full, levels=levels).patch(x)
+        assert torch.equal(patches[:, : 2 * (levels + 1)], fewer)
+    alone = torch.stack([full.patch(x[:, c : c + 1]) for c in range(2)], 2).flatten(1, 2)
+    torch.testing.assert_close(patches, alone, rtol=0, atol=1e-14)
+
+
+def test_coarse_views_hold_slow_waves_about_the_patch_and_no_fast_ones() -> None:
+    n, patching = 32, MultigridPatching((4, 4), 2)
+    t = torch.arange(n, dtype=torch.float64) * 2 * torch.pi / n
+    slow = 2.0 + torch.cos(t)[:, None] * torch.sin(2 * t)[None, :]
+    fast = torch.cos(9 * t)[:, None] * torch.sin(t)[None, :]  # level 1 carries up to 7, level 2 up to 3
+    patches = patching.patch((slow + fast)[None, None])
+    for level in (1, 2):
+        for i, j in product(range(4), repeat=2):
+            at = [torch.arange(8) * 2**level + 8 * k + 3.5 - 3.5 * 2**level for k in (i, j)]
+            x, y = (places * 2 * torch.pi / n for places in at)
+            expected = 2.0 + torch.cos(x)[:, None] * torch.sin(2 * y)[None, :]
+            found = patches[4 * i + j, level]
+            torch.testing.assert_close(found, expected.to(found), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_shift_by_a_patch_permutes_patches(axis: int) -> None:
+    patching = MultigridPatching((2, 4, 3), 2, 0.5, (True, True, True))
+    x = random_field(2, 2, 4, 8, 9)
+    core = (2, 2, 3)[axis]
+    shifted = patching.patch(x.roll(core, 2 + axis))
+    expected = patching.patch(x).unflatten(0, (2, 2, 4, 3)).roll(1, 1 + axis).flatten(0, 3)
+    torch.testing.assert_close(shifted, expected, rtol=0, atol=1e-12)
+
+
+def test_an_axis_of_one_patch_is_not_coarsened() -> None:
+    x = random_field(1, 1, 16, 5)
+    level = MultigridPatching((4, 1), 1).patch(x)[:, 1:]
+    expected = MultigridPatching((4,), 1, periodic=(True,)).patch(x[0].movedim(-1, 0))[:, 1:]
+    torch.testing.assert_close(level.squeeze(1), expected.unflatten(0, (5, 4))[:, :, 0].permute(1, 2, 0))
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    patching = MultigridPatching((2, 3), 1, 0.3, (True, False))
+    x = random_field(1, 1, 5, 7).requires_grad_()
+    assert torch.autograd.gradcheck(patching.patch, x)
+    y = random_field(6, 2, *patching.patch_shape((5, 7))).requires_grad_()
+    assert torch.autograd.gradcheck(lambda y: patching.stitch(y, (5, 7)), y)
+
+
+def test_dtypes_stay() -> None:
+    patching = MultigridPatching((2,), 1, periodic=(False,))
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.complex64):
+        assert patching.patch(torch.ones(1, 1, 6, dtype=dtype)).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"patches": ()}, "one to three numbers of at least 1"),
+        ({"patches": (2, 2, 2, 2)}, "one to three numbers of at least 1"),
+        ({"patches": (2, 0)}, "one to three numbers of at least 1"),
+        ({"patches": (2,)}, "expected periodic as 1 truth values"),
+        ({"patches": (2, 2), "padding": -0.1}, "padding from 0 to 1"),
+        ({"patches": (2, 2), "padding": float("nan")}, "padding from 0 to 1"),
+        ({"patches": (2, 2), "levels": -1}, "levels of at least 0"),
+        ({"patches": (2, 4), "levels": 3}, "at most 2 levels for patches .* take fewer levels or more"),
+        ({"patches": (1, 1), "levels": 1}, "at most 0 levels"),
+    ],
+)
+def test_impossible_patchings_are_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        MultigridPatching(**arguments)
+
+
+def test_fields_that_do_not_fit_are_refused() -> None:
+    patching = MultigridPatching((4, 4))
+    with pytest.raises(ConfigError, match=r"at least \(4, 4\) points.*got \(3, 8\); take fewer patches"):
+        patching.patch(torch.zeros(1, 1, 3, 8))
+    with pytest.raises(ConfigError, match="a grid of 2 axes"):
+        patching.patch(torch.zeros(1, 1, 8))
+    for shape in ((16, 1, 2, 3), (15, 1, 2, 2), (16, 1, 2)):
+        with pytest.raises(ConfigError, match="the model must keep the number of points"):
+            patching.stitch(torch.zeros(shape), (8, 8))
+    with pytest.raises(ConfigError, match="at least 1 patch"):
+        Patched(nn.Identity(), patching, at_a_time=0)
+
+
+class Pointwise(nn.Module):
+    """Sees one point of one level at a time, so that patching cannot change what it does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mixing = nn.Conv2d(4, 3, 1, dtype=torch.float64)
+        nn.init.zeros_(self.mixing.weight[:, 2:].detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.mixing(x))
+
+
+def test_a_pointwise_model_does_the_same_on_patches() -> None:
+    model, x = Pointwise(), random_field(2, 2, 9, 11)
+    whole = model(torch.cat([x, torch.zeros_like(x)], 1))
+    patched = Patched(model, MultigridPatching((2, 3), 1, 0.2))
+    torch.testing.assert_close(patched(x), whole)
+    torch.testing.assert_close(patched.local(x), patched.patching.targets(whole))
+
+
+def test_a_local_model_does_the_same_where_the_padding_is_wide_enough() -> None:
+    model = nn.Conv2d(1, 1, 5, padding=2, padding_mode="circular", dtype=torch.float64)
+    x = random_field(2, 1, 12, 12)
+    patched = Patched(model, MultigridPatching((2, 3), 0, 0.5))  # halos of 3 and 2 points, the model needs 2
+    torch.testing.assert_close(patched(x), model(x))
+
+
+def step(patched: Patched, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Outputs, and gradients of fields and weights."""
+    torch.manual_seed(3)
+    x = x.clone().requires_grad_()
+    y = patched(x)
+    return y.detach(), list(torch.autograd.grad(y.square().sum(), [x, *patched.parameters()]))
+
+
+def test_a_few_patches_at_a_time_are_the_same_step() -> None:
+    x = random_field(2, 2, 9, 11)
+    patching = MultigridPatching((2, 3), 1, 0.2)
+    model = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.GELU(), nn.Conv2d(8, 3, 3, padding=1)).double()
+    whole, gradients = step(Patched(model, patching), x)
+    for at_a_time in (1, 5, 12, 100):
+        found, own = step(Patched(model, patching, at_a_time), x)
+        torch.testing.assert_close(found, whole)
+        for a, b in zip(own, gradients, strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_dropout_is_the_same_when_it_is_computed_again() -> None:
+    model = nn.Dropout(0.5)
+    patched = Patched(model, MultigridPatching((2, 2), 0), at_a_time=1)
+    x = torch.ones(2, 1, 8, 8)
+    y, (gradient,) = step(patched, x)
+    # d/dx of (m x)^2 at x = 1 is 2 m^2, where the outputs are the mask m.
+    torch.testing.assert_close(gradient, 2 * y.square())
+    assert 0 < int((y == 0).sum()) < y.numel()
+
+
+def test_inference_computes_nothing_twice() -> None:
+    calls = []
+
+    class Counted(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            calls.append(len(x))
+            return x
+
+    patched = Patched(Counted(), MultigridPatching((2, 2), 0), at_a_time=3)
+    with torch.no_grad():
+        patched(torch.ones(2, 1, 4, 4))
+    assert calls == [3, 3, 2]
