@@ -1,5 +1,25 @@
 """Neural operators: maps from fields to fields, learned on one grid and used on others."""
 
 from sciten.neural_operators.base import NeuralOperator
+from sciten.neural_operators.factorizations import (
+    CPFactors,
+    Dense,
+    Factorization,
+    TTFactors,
+    TuckerFactors,
+)
+from sciten.neural_operators.fno import FNO, TFNO
+from sciten.neural_operators.spectral import SpectralConvolution, SpectralWeight
 
-__all__ = ["NeuralOperator"]
+__all__ = [
+    "FNO",
+    "TFNO",
+    "CPFactors",
+    "Dense",
+    "Factorization",
+    "NeuralOperator",
+    "SpectralConvolution",
+    "SpectralWeight",
+    "TTFactors",
+    "TuckerFactors",
+]

@@ -1,4 +1,8 @@
-"""Stationary partial differential equations in low-rank tensor formats."""
+"""Stationary partial differential equations in low-rank tensor formats.
+
+Grids, operators, exponential sums and `solve` work on the CPU, and say so where they are given tensors on another
+device. `AMEn`, `ALS`, `MALS`, `GMRES` and `DMRG` by themselves take trains on any device, all of them on the same one.
+"""
 
 from sciten.pde.boundary import Dirichlet, Neumann, Periodic, Robin
 from sciten.pde.grid import Axis, Grid

@@ -77,6 +77,7 @@ def sample_at(
 def evaluated(function: Callable[[Tensor], Any], places: Tensor, name: str) -> Tensor:
     """Values of a user's function at `[n_points, d]`, checked: finite, one for each point, float64 or complex128."""
     values = torch.as_tensor(function(places))
+    require_cpu(name, values)
     if values.shape != places.shape[:1]:
         raise ConfigError(
             f"{name}: expected a function of points [{len(places)}, {places.shape[1]}] to return values "
@@ -95,7 +96,8 @@ def as_field(
     """Any of the ways to give a field, as a tensor train on a product of points.
 
     Raises:
-        ConfigError: its shape is another one, its entries are not finite, or it cannot be resolved.
+        ConfigError: its shape is another one, it is not on the CPU, its entries are not finite, or it cannot be
+            resolved.
     """
     shape = tuple(len(one) for one in points)
     if isinstance(source, Number):
@@ -105,9 +107,11 @@ def as_field(
         return TensorTrain.ones(shape) * (number if number.imag else number.real)
     if isinstance(source, np.ndarray | Tensor):
         tensor = torch.as_tensor(source)
+        require_cpu(name, tensor)
         _require_shape(name, tuple(tensor.shape), shape)
         found = tt_svd(tensor.to(torch.complex128 if tensor.is_complex() else torch.float64), tolerance)
     elif isinstance(source, Format):
+        require_cpu(name, source)
         _require_shape(name, source.shape, shape)
         found = to_tensor_train(source)
     elif callable(source):
@@ -120,6 +124,15 @@ def as_field(
     if not all(bool(torch.isfinite(core).all()) for core in found.cores):
         raise ConfigError(f"{name}: expected finite entries, got inf or NaN")
     return found
+
+
+def require_cpu(name: str, given: Tensor | Format) -> None:
+    """Raise `ConfigError` unless a tensor, by its name for messages, lies where grids and operators do."""
+    if given.device.type != "cpu":
+        raise ConfigError(
+            f"{name}: expected values on the CPU, where grids and operators are, got some on {given.device}; move them "
+            "by .to(device='cpu')"
+        )
 
 
 def _require_shape(name: str, given: tuple[int, ...], shape: tuple[int, ...]) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sciten.errors import ConfigError
 from sciten.pde.boundary import Dirichlet, Robin
+from sciten.pde.fields import require_cpu
 from sciten.pde.grid import Grid
 from sciten.tensor import TensorTrain
 from sciten.tensor.formats import Format
@@ -169,6 +170,7 @@ def local_operator(grid: Grid, matrices: Mapping[int, Tensor], coefficient: Coef
             raise ConfigError(
                 f"local_operator: expected a matrix [{n}, {n}] for axis {axis}, got {list(matrix.shape)}"
             )
+        require_cpu("local_operator", matrix)
         if not bool(torch.isfinite(matrix).all()):
             raise ConfigError(f"local_operator: expected finite entries for axis {axis}, got inf or NaN")
     scale, function = _split_number(coefficient)
@@ -179,6 +181,7 @@ def given_operator(grid: Grid, train: TensorTrain) -> Operator:
     """An operator in the tensor-train format, with a core `[r, n, n, r']` for each dimension."""
     if not train.operator or train.modes != tuple((n, n) for n in grid.shape) or train.batch_shape:
         raise ConfigError(f"given_operator: expected an operator on {grid.shape}, got {train!r}")
+    require_cpu("given_operator", train)
     return Operator(grid, ((1.0, Given(train)),))
 
 

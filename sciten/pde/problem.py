@@ -138,7 +138,7 @@ class _System:
         affine = assemble(problem.operator, resolution)
         source = as_field(problem.source, problem.operator.grid.points(), resolution)
         right_side = _without(source, affine, resolution)
-        matrix, right_side, note = _balanced(problem.operator, affine.matrix, right_side)
+        matrix, right_side, note = _balanced(problem.operator, affine.matrix, right_side, matrices)
         return cls(problem, chosen, solver is None, matrices, matrix, right_side, note)
 
     def solve(self, preconditioner: Preconditioner | None, start: TensorTrain | None) -> Solution:
@@ -251,9 +251,12 @@ def _judged(
 
 
 def _balanced(
-    operator: Operator, matrix: TensorTrain, right_side: TensorTrain
+    operator: Operator,
+    matrix: TensorTrain,
+    right_side: TensorTrain,
+    separable: list[Tensor] | None = None,
 ) -> tuple[TensorTrain, TensorTrain, str]:
     """A regular system in place of one that may be singular; see `regularised`."""
     if not may_be_singular(operator):
         return matrix, right_side, ""
-    return regularised(matrix, right_side, operator.grid.shape)
+    return regularised(matrix, right_side, operator.grid.shape, separable)

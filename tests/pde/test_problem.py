@@ -24,6 +24,7 @@ from sciten.pde import (
     Robin,
     advection,
     divergence,
+    given_operator,
     gradient,
     laplacian,
     local_operator,
@@ -94,8 +95,6 @@ def test_poisson_is_of_second_order_for_all_conditions_with_data(lower: str, upp
 
 @PAIRS
 def test_chebyshev_is_of_spectral_order(lower: str, upper: str) -> None:
-    if (lower, upper) == ("neumann", "neumann"):
-        pytest.skip("collocation knows no compatible constant; refused, as tested below")
     grid = Grid.chebyshev([(0.0, 1.0), (-0.5, 1.0)], 14, conditions(lower, upper))
     assert error(lambda grid: -laplacian(grid), lambda x: -laplacian_of_u(x), grid) < 1e-8
 
@@ -218,9 +217,11 @@ def test_pure_neumann_problems_are_solved_up_to_a_constant(k: object) -> None:
 
 
 def test_singular_problems_without_known_range_are_refused() -> None:
+    """Collocation with a coefficient that varies: the null vector of its adjoint is no product."""
     grid = Grid.chebyshev([(0.0, 1.0)] * 2, 8, Neumann())
-    with pytest.raises(ConfigError, match=r"singular|maps constants to zero"):
-        solve(Problem(-laplacian(grid), lambda x: torch.cos(torch.pi * x[:, 0])))
+    operator = -divergence(lambda x: 1 + x[:, 0] * x[:, 1], gradient(grid))
+    with pytest.raises(ConfigError, match="maps constants to zero"):
+        solve(Problem(operator, lambda x: torch.cos(torch.pi * x[:, 0])))
 
 
 def test_exponential_sums_refuse_what_they_cannot() -> None:
@@ -336,3 +337,34 @@ def test_numbers_and_arrays_of_numpy_are_taken() -> None:
             bad()
     with pytest.raises(ConfigError, match="a finite number"):
         solve(Problem(-laplacian(grid), float("inf")))
+
+
+ELSEWHERE = torch.ones(8, 8, dtype=torch.float64, device="meta")  # a device that every machine has
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda grid: Problem(-laplacian(grid), ELSEWHERE),
+        lambda grid: Problem(-laplacian(grid), TensorTrain.ones([8, 8], device="meta")),
+        lambda grid: Problem(-laplacian(grid), lambda x: x[:, 0].to("meta")),
+        lambda grid: Problem(-laplacian(grid) + potential(grid, ELSEWHERE), 1.0),
+        lambda grid: Problem(-laplacian(grid) + local_operator(grid, {0: ELSEWHERE}), 1.0),
+        lambda grid: Problem(given_operator(grid, TensorTrain.identity([8, 8], device="meta")), 1.0),
+    ],
+    ids=["array", "train", "function", "potential", "matrix", "operator"],
+)
+def test_tensors_on_other_devices_are_refused(make: Callable[[Grid], Problem]) -> None:
+    with pytest.raises(ConfigError, match="on the CPU, where grids and operators are"):
+        solve(make(Grid.uniform([(0.0, 1.0)] * 2, 8)))
+
+
+@pytest.mark.parametrize("format_", [TensorTrain, Bits()], ids=str)
+def test_starts_on_other_devices_are_refused(format_: Any) -> None:
+    problem = Problem(-laplacian(Grid.uniform([(0.0, 1.0)] * 2, 8)), 1.0)
+    for solver in (AMEn(), ALS(2), GMRES()):
+        with pytest.raises(ConfigError, match="expected a start on cpu, where the operator is"):
+            solve(problem, format=format_, solver=solver, start=TensorTrain.ones([8, 8], device="meta"))
+    bits = TensorTrain.ones([2] * 6, device="meta")
+    with pytest.raises(ConfigError, match="on the CPU"):
+        solve(Problem(problem.operator, bits), format=Bits(interleave=True))

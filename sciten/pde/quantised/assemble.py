@@ -16,7 +16,7 @@ from sciten.errors import ConfigError
 from sciten.pde.assemble import AffineMap
 from sciten.pde.boundary import Dirichlet, Neumann, Periodic
 from sciten.pde.differences import differences
-from sciten.pde.fields import Source, as_field, sample_at
+from sciten.pde.fields import Source, as_field, require_cpu, sample_at
 from sciten.pde.grid import Axis, Grid
 from sciten.pde.operators import (
     Coefficient,
@@ -111,6 +111,7 @@ class Bits:
         if isinstance(source, int | float | complex):
             return TensorTrain.ones(shape) * source
         if isinstance(source, TensorTrain) and source.shape == tuple(shape):
+            require_cpu(name, source)
             return source
         if callable(source) and not isinstance(source, Format | Tensor):
             return self.sample(grid, source, [0.0] * d, tolerance, name)

@@ -13,7 +13,7 @@ true residual is computed before anything is called converged.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, isfinite
 
 import torch
 from torch import Tensor
@@ -129,7 +129,7 @@ class ALS:
             seed=self.seed,
             progress=self.progress,
         )
-        return Alternation(amen, matrix, right_side, start, enriched=False).run()
+        return Alternation(amen, matrix, right_side, start, enriched=False, name="ALS").run()
 
 
 def random_train(like: TensorTrain, rank: int, seed: int) -> TensorTrain:
@@ -153,7 +153,13 @@ class Direction:
 
 
 class Alternation:
-    """The state of a run: cores, and what lies to the right of each of them, in the direction of the sweep."""
+    """The state of a run: cores, and what lies to the right of each of them, in the direction of the sweep.
+
+    Args:
+        options, matrix, right_side, start: of the solver and of `solve`.
+        enriched: whether cores are given directions of the residual; without them there is no z.
+        name: of the solver, for its progress bar.
+    """
 
     def __init__(
         self,
@@ -163,13 +169,15 @@ class Alternation:
         start: TensorTrain | None,
         *,
         enriched: bool = True,
+        name: str = "AMEn",
     ) -> None:
         dtype = torch.promote_types(matrix.dtype, right_side.dtype)
         if start is not None:
             dtype = torch.promote_types(dtype, start.dtype)
-        self.options, self.enriched = options, enriched
+        self.options, self.name = options, name
         self.matrix, self.right_side = matrix.to(dtype=dtype), right_side.to(dtype=dtype)
         start = random_train(self.right_side, 2, options.seed) if start is None else start.to(dtype=dtype)
+        self.start = start
         forward = Direction(
             [OperatorCore.of(core) for core in self.matrix.cores], mode_first(self.right_side.cores)
         )
@@ -178,8 +186,10 @@ class Alternation:
         self.directions = (forward, backward)
         self.turn = 1
         self.x = mirrored(mode_first(start.cores))
-        z = random_train(self.right_side, options.enrichment, options.seed + 1)
-        self.z = mirrored(mode_first(z.cores))
+        self.z: list[Tensor] | None = None
+        if enriched:
+            z = random_train(self.right_side, options.enrichment, options.seed + 1)
+            self.z = mirrored(mode_first(z.cores))
         self.damping = _DAMPING
         self.lefts: list[Interface] = []
         self.rights: list[Interface] = []
@@ -202,9 +212,13 @@ class Alternation:
         checks: list[float] = []
         best: tuple[float, TensorTrain] | None = None
         message = f"{self.options.max_sweeps} sweeps were not enough; allow more max_sweeps"
-        with tqdm(total=self.options.max_sweeps, disable=not self.options.progress, desc="AMEn") as bar:
+        with tqdm(total=self.options.max_sweeps, disable=not self.options.progress, desc=self.name) as bar:
             for sweep in range(self.options.max_sweeps):
-                history.append(self.sweep())
+                try:
+                    history.append(self.sweep())
+                except (OverflowError, torch.linalg.LinAlgError):
+                    message = "numbers overflow; scale the operator and the right side to entries near one"
+                    break
                 bar.update()
                 bar.set_postfix(residual=f"{history[-1]:.1e}", rank=max(len(c[0]) for c in self.x))
                 last = sweep + 1 == self.options.max_sweeps
@@ -221,7 +235,8 @@ class Alternation:
                     message = self._failure(field)
                     break
                 self.damping = max(1e-3, self.damping / 2)
-        assert best is not None
+        if best is None:
+            best = relative_residual(self.matrix, self.start, self.right_side), self.start
         return Solution(
             field=best[1],
             converged=best[0] <= self.options.tolerance,
@@ -234,11 +249,13 @@ class Alternation:
 
     def _checked(self) -> tuple[float, TensorTrain]:
         """The true residual; without the ranks that only the last directions added if that leaves it small."""
-        field = self.field()
-        rounded = field.round(_ROUNDING * self.options.tolerance)
+        field, most = self.field(), self.options.max_rank
+        rounded = field.round(_ROUNDING * self.options.tolerance, rank=most)
         residual = relative_residual(self.matrix, rounded, self.right_side)
         if residual <= self.options.tolerance or rounded.ranks == field.ranks:
             return residual, rounded
+        if max(field.ranks) > most:  # by directions of the residual
+            field = field.round(0.0, rank=most)
         return relative_residual(self.matrix, field, self.right_side), field
 
     def _failure(self, field: TensorTrain) -> str:
@@ -267,12 +284,12 @@ class Alternation:
                 self.x[k] = solved
                 break
             basis, rest = self._cut(system, goal, solved)
-            core, passed = basis, rest
-            if self.enriched:
+            core, passed, direction = basis, rest, None
+            if self.z is not None:
                 core, passed = self._enlarged(k, left, system, basis, rest)
-                self.z[k] = self._direction(k, left, system, basis @ rest)
+                direction = self.z[k] = self._direction(k, left, system, basis @ rest)
             self.x[k], self.x[k + 1] = core, passed @ self.x[k + 1]
-            left = left.extended(way.operator[k], way.right_side[k], core, self.z[k])
+            left = left.extended(way.operator[k], way.right_side[k], core, direction)
             self.lefts[k + 1] = left
         self._turn_around()
         return worst
@@ -286,6 +303,8 @@ class Alternation:
         if met <= self._limit:
             return met, start
         limit = max(self._limit * norm, _PROGRESS * float(torch.linalg.vector_norm(residual)))
+        if not isfinite(met):
+            raise OverflowError(f"{self.name}: a residual is not finite")
         return met, system.solve(goal, start, limit, self.options.max_iterations)
 
     @property
@@ -297,7 +316,7 @@ class Alternation:
         n, r, s = solved.shape
         u, values, vh = torch.linalg.svd(solved.reshape(n * r, s), full_matrices=False)
         most = min(len(values), self.options.max_rank)
-        if not self.enriched:
+        if self.z is None:
             return u[:, :most].view(n, r, most), values[:most, None] * vh[:most]
         rest = goal - system.apply(solved)
         norm, reached = (float(torch.linalg.vector_norm(t)) for t in (goal, rest))
@@ -340,7 +359,8 @@ class Alternation:
 
     def _turn_around(self) -> None:
         """Mirror everything, so that what was to the left is to the right."""
-        self.x, self.z = mirrored(self.x), mirrored(self.z)
+        self.x = mirrored(self.x)
+        self.z = None if self.z is None else mirrored(self.z)
         self.turn = 1 - self.turn
         count = len(self.x)
         self.rights = [self.lefts[count - 1 - k] for k in range(count)]
@@ -348,12 +368,14 @@ class Alternation:
 
     def _orthogonalise(self) -> None:
         """Make all cores but the last orthonormal and turn around."""
-        self.x, self.z = left_orthogonal(self.x), left_orthogonal(self.z)
+        self.x = left_orthogonal(self.x)
+        self.z = None if self.z is None else left_orthogonal(self.z)
         way = self.directions[self.turn]
         self.lefts = [Interface.empty(self.x[0])]
         for k in range(len(self.x) - 1):
+            direction = None if self.z is None else self.z[k]
             self.lefts.append(
-                self.lefts[k].extended(way.operator[k], way.right_side[k], self.x[k], self.z[k])
+                self.lefts[k].extended(way.operator[k], way.right_side[k], self.x[k], direction)
             )
         self._turn_around()
 

@@ -134,9 +134,9 @@ class Interface:
 
     Args:
         xx: the operator between x and x, `[R, t, r]`.
-        zx: the operator between z and x.
+        zx: the operator between z and x, as of the empty interface where there is no z.
         xb: the right side, seen by x, `[t, q]`.
-        zb: the right side, seen by z.
+        zb: the right side, seen by z; the same.
     """
 
     xx: Tensor
@@ -150,11 +150,13 @@ class Interface:
         one = like.new_ones(1, 1, 1)
         return cls(one, one, one[0], one[0])
 
-    def extended(self, operator: OperatorCore, right_side: Tensor, x: Tensor, z: Tensor) -> "Interface":
-        """After one more core of each."""
+    def extended(
+        self, operator: OperatorCore, right_side: Tensor, x: Tensor, z: Tensor | None = None
+    ) -> "Interface":
+        """After one more core of each; without z only what x sees."""
         return Interface(
             extend(self.xx, operator, x, x),
-            extend(self.zx, operator, z, x),
+            self.zx if z is None else extend(self.zx, operator, z, x),
             extend_vector(self.xb, right_side, x),
-            extend_vector(self.zb, right_side, z),
+            self.zb if z is None else extend_vector(self.zb, right_side, z),
         )

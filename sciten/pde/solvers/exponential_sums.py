@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from sciten.errors import ConfigError
 from sciten.pde.chains import Chain, summed
+from sciten.pde.fields import require_cpu
 from sciten.pde.singular import balance_note, require_balance
 from sciten.pde.solvers.solution import Solution, relative_residual
 from sciten.tensor import TensorTrain
@@ -58,8 +59,8 @@ class ExponentialSums:
     def solve(self, matrices: Sequence[Tensor], right_side: TensorTrain) -> Solution:
         """Solve `Σ_a (I ⊗ ... matrices[a] ... ⊗ I) x = right_side`.
 
-        A constant null vector, as of pure Neumann problems, is allowed for symmetric matrices: then the solution is the
-        one without a component along it.
+        A null vector, such as the constants of pure Neumann problems, is allowed where it is a product of null vectors
+        of all matrices: then the solution is the one without a component along it, as their left null vectors weigh it.
 
         Args:
             matrices: `[n_a, n_a]`, for each axis.
@@ -101,6 +102,8 @@ def _require_shapes(matrices: Sequence[Tensor], right_side: TensorTrain) -> None
     wanted = [(n, n) for n in right_side.shape]
     if right_side.operator or right_side.batch_shape or shapes != wanted:
         raise ConfigError(f"ExponentialSums: expected matrices {wanted} for {right_side!r}, got {shapes}")
+    for tensor in (*matrices, *right_side.cores):
+        require_cpu("ExponentialSums", tensor)
     if not all(bool(torch.isfinite(t).all()) for t in (*matrices, *right_side.cores)):
         raise ConfigError("ExponentialSums: expected finite entries, got inf or NaN")
 
@@ -186,7 +189,9 @@ class Spectrum:
     values: Tensor
     vectors: Tensor
     inverse: Tensor
-    null: Tensor | None  # a unit vector that a symmetric matrix maps to zero
+    null: (
+        tuple[Tensor, Tensor] | None
+    )  # what the matrix maps to zero, and what its adjoint does, of inner product one
     complex_matrix: bool
 
     def exponentials(self, exponents: Tensor) -> Tensor:
@@ -220,9 +225,7 @@ def _spectrum(matrix: Tensor) -> Spectrum:
     scale = matrix.abs().max()
     if bool((matrix - matrix.mH).abs().max() <= 1e-14 * scale):
         values, vectors = torch.linalg.eigh(matrix)
-        zero = int(values.abs().argmin())
-        null = vectors[:, zero] if values[zero].abs() <= _SINGULAR * values.abs().max() else None
-        return Spectrum(values, vectors, vectors.mH, null, matrix.is_complex())
+        return Spectrum(values, vectors, vectors.mH, _null(values, vectors, vectors.mH), matrix.is_complex())
     values, vectors = torch.linalg.eig(matrix)
     condition = float(torch.linalg.cond(vectors))
     if not condition <= _WORST_BASIS:
@@ -230,7 +233,19 @@ def _spectrum(matrix: Tensor) -> Spectrum:
             f"ExponentialSums: the eigenvectors of a matrix have condition number {condition:.1e}, as strong advection "
             "makes it; use AMEn"
         )
-    return Spectrum(values, vectors, torch.linalg.inv(vectors), None, matrix.is_complex())
+    inverse = torch.linalg.inv(vectors)
+    null = _null(values, vectors, inverse)
+    if null is not None and not matrix.is_complex():
+        null = null[0].real, null[1].real  # as they are by LAPACK's choice of phases
+    return Spectrum(values, vectors, inverse, null, matrix.is_complex())
+
+
+def _null(values: Tensor, vectors: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The right and the left eigenvector of an eigenvalue of zero, if there is one."""
+    zero = int(values.abs().argmin())
+    if values[zero].abs() > _SINGULAR * values.abs().max():
+        return None
+    return vectors[:, zero], inverse[zero].conj()
 
 
 def _range(axes: Sequence[Spectrum]) -> tuple[float, float]:
@@ -257,27 +272,34 @@ def _quadrature(axes: Sequence[Spectrum], tolerance: float) -> tuple[Tensor, Ten
             f"ExponentialSums: expected eigenvalues with positive real parts, got {lowest:.3g} for the smallest; use "
             "AMEn"
         )
-    slopes = [
-        float((axis.values.imag / axis.values.real).abs().max()) for axis in axes if axis.values.is_complex()
-    ]
-    angle = torch.atan(torch.tensor(max(slopes, default=0.0))).item()
+    angle = max(_angle(axis.values) for axis in axes)
     if angle > 1.2:
         raise NotSeparableError("ExponentialSums: the eigenvalues are too far from the real axis; use AMEn")
     return inverse_exponentials(smallest, largest, tolerance, angle)
+
+
+def _angle(values: Tensor) -> float:
+    """The largest angle of eigenvalues with the real axis, but of one that is zero."""
+    if not values.is_complex():
+        return 0.0
+    other = values[values.abs() > _SINGULAR * values.abs().max()]
+    return float(torch.atan(other.imag / other.real).abs().max()) if len(other) else 0.0
 
 
 def _in_the_range(axes: Sequence[Spectrum], right_side: TensorTrain) -> tuple[TensorTrain, str]:
     """The right side without its component along the null vector of a singular operator."""
     if not _is_singular(axes):
         return right_side, ""
-    vectors = [axis.null for axis in axes]
-    if any(vector is None for vector in vectors):
+    pairs = [axis.null for axis in axes if axis.null is not None]
+    if len(pairs) < len(axes):
         raise NotSeparableError(
             "ExponentialSums: the operator is singular; fix the value on one face (Dirichlet), or add a potential"
         )
-    null = TensorTrain.rank_one([vector.to(right_side.dtype) for vector in vectors if vector is not None])
-    along = null.inner(right_side)
-    share = float(along.abs() / right_side.norm().clamp(min=torch.finfo(torch.float64).tiny))
+    null, weights = (
+        TensorTrain.rank_one([v.to(right_side.dtype) for v in side]) for side in zip(*pairs, strict=True)
+    )
+    along = weights.inner(right_side)
+    share = float(along.abs() * null.norm() / right_side.norm().clamp(min=torch.finfo(torch.float64).tiny))
     require_balance(share, right_side.shape)
     return (right_side - null * along).round(1e-15), balance_note(share)
 

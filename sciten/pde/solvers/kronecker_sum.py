@@ -61,6 +61,14 @@ class KroneckerSum:
 
         return apply
 
+    def lowest(self, count: int) -> Tensor:
+        """The eigenvectors of the lowest eigenvalues, `[count, n, r, s]`."""
+        (d, U), (l, V), (q, W) = self.core, self.left, self.right
+        values = d[:, None, None] + l[:, None] + q
+        places = torch.unravel_index(values.flatten().topk(count, largest=False).indices, values.shape)
+        i, j, k = places
+        return torch.einsum("nc,rc,sc->cnrs", U[:, i], V[:, j], W[:, k])
+
     def smoothed(self, x: Tensor) -> Tensor:
         """The inverse root of |D| applied to `[n, r, s]`.
 

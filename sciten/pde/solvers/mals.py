@@ -74,7 +74,7 @@ class MALS:
                     f"{entries:,} entries; use AMEn, or split the modes into bits"
                 )
         if len(matrix) == 1:
-            return self._options().solve(matrix, right_side, start)
+            return Alternation(self._options(), matrix, right_side, start, enriched=False, name="MALS").run()
         return _Pairs(self._options(), matrix, right_side, start).run()
 
 
@@ -84,7 +84,7 @@ class _Pairs(Alternation):
     def __init__(
         self, options: AMEn, matrix: TensorTrain, right_side: TensorTrain, start: TensorTrain | None
     ) -> None:
-        super().__init__(options, matrix, right_side, start, enriched=False)
+        super().__init__(options, matrix, right_side, start, enriched=False, name="MALS")
         self.pairs = [
             (
                 [_merged_operators(a, b) for a, b in zip(way.operator, way.operator[1:], strict=False)],
@@ -105,7 +105,7 @@ class _Pairs(Alternation):
             met, solved = self._solve(system, goal, _merged(self.x[k], self.x[k + 1]))
             worst = max(worst, met)
             self.x[k], self.x[k + 1] = self._split(system, goal, solved, len(self.x[k]))
-            left = left.extended(way.operator[k], way.right_side[k], self.x[k], self.z[k])
+            left = left.extended(way.operator[k], way.right_side[k], self.x[k])
             self.lefts[k + 1] = left
         self._turn_around()
         return worst

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import Protocol
 
 import torch
@@ -46,7 +47,7 @@ class Solution:
 def relative_residual(matrix: TensorTrain, field: TensorTrain, right_side: TensorTrain) -> float:
     """‖A x - b‖ / ‖b‖ by orthogonalisation, accurate to the precision also where the difference is small.
 
-    Of a right side of zero it is zero where A x vanishes too, and infinite otherwise.
+    Of a right side of zero it is zero where A x vanishes too, and infinite otherwise, as where numbers overflow.
 
     The cores of A x - b, whose ranks are those of A times those of x, are never formed.
     """
@@ -68,8 +69,11 @@ def relative_residual(matrix: TensorTrain, field: TensorTrain, right_side: Tenso
 
 
 def ratio(residual: Tensor, norm: Tensor) -> float:
-    """A norm relative to another one, where nothing is zero times nothing."""
-    return float(residual / norm) if float(norm) else (float("inf") if float(residual) else 0.0)
+    """A norm relative to another one, where nothing is zero times nothing; infinite where numbers overflow."""
+    above, below = float(residual), float(norm)
+    if not (isfinite(above) and isfinite(below)):
+        return inf
+    return above / below if below else (inf if above else 0.0)
 
 
 def _factor(
@@ -126,7 +130,8 @@ def require_options(solver: HasTolerance, *counts: str) -> None:
 def require_system(
     name: str, matrix: TensorTrain, right_side: TensorTrain | None, start: TensorTrain | None
 ) -> None:
-    """Raise `ConfigError` unless these are a square operator, a vector that it maps and a start of its shape."""
+    """Raise `ConfigError` unless these are a square operator, a vector that it maps and a start of its shape, on one
+    device."""
     if not isinstance(matrix, TensorTrain) or not matrix.operator or matrix.batch_shape:
         raise ConfigError(
             f"{name}: expected an operator as a TensorTrain without a batch, got {matrix!r:.200}"
@@ -145,6 +150,11 @@ def require_system(
             or vector.batch_shape
         ):
             raise ConfigError(f"{name}: expected a {what} of shape {wanted}, got {vector!r:.200}")
+        if vector.device != matrix.device:
+            raise ConfigError(
+                f"{name}: expected a {what} on {matrix.device}, where the operator is, got one on {vector.device}; "
+                f"move it by .to(device='{matrix.device}')"
+            )
     for what, train in (("operator", matrix), *vectors):
         if train is not None and not all(bool(torch.isfinite(core).all()) for core in train.cores):
             raise ConfigError(f"{name}: expected an {what} with finite entries, got inf or NaN")

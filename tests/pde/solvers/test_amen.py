@@ -1,45 +1,14 @@
 import pytest
 import torch
-from torch import Tensor
 
 from sciten.errors import ConfigError
 from sciten.pde import ALS, GMRES, MALS, AMEn
-from sciten.pde.solvers.amen import random_train
-from sciten.pde.solvers.environments import OperatorCore, extend, mirrored_operator, mode_first, project
+from sciten.pde.solvers.amen import Alternation, random_train
 from sciten.pde.solvers.exponential_sums import kronecker_sum
-from sciten.pde.solvers.local import LocalSystem, gmres
 from sciten.tensor import TensorTrain
+from tests.pde.solvers.systems import dense, generator, operator, random
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def random(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=generator(seed), dtype=dtype)
-
-
-def operator(shape: list[int], dtype: torch.dtype, seed: int = 0) -> TensorTrain:
-    """Positive definite, not Hermitian: a Kronecker sum and a small perturbation of rank 2."""
-    parts = [random(n, n, dtype=dtype, seed=seed + k) for k, n in enumerate(shape)]
-    dominant = kronecker_sum(
-        [p @ p.mH + n * torch.eye(n, dtype=dtype) for p, n in zip(parts, shape, strict=True)]
-    )
-    small = TensorTrain(
-        tuple(
-            random(1 if k == 0 else 2, n, n, 1 if k == len(shape) - 1 else 2, dtype=dtype, seed=seed + 50 + k)
-            for k, n in enumerate(shape)
-        ),
-        operator=True,
-    )
-    return dominant + small * (0.1 * float(dominant.norm()) / float(small.norm()))
-
-
-def dense(matrix: TensorTrain, b: TensorTrain) -> Tensor:
-    size = b.full().numel()
-    return torch.linalg.solve(matrix.full().reshape(size, size), b.full().reshape(-1)).reshape(b.shape)
 
 
 @DTYPES
@@ -83,60 +52,58 @@ def test_convergence_is_never_claimed_without_it() -> None:
         assert not solution.converged and solution.message
 
 
+@pytest.mark.parametrize("max_rank", [2, 5])
+def test_ranks_stay_within_their_limit_without_convergence(max_rank: int) -> None:
+    """Also those that directions of the residual would add."""
+    shape = [6] * 4
+    matrix = operator(shape, torch.float64)
+    b = TensorTrain.random(shape, 4, generator=generator(3))
+    for solver in (AMEn(1e-12, max_rank=max_rank, max_sweeps=8), MALS(1e-12, max_rank, max_sweeps=8)):
+        solution = solver.solve(matrix, b)
+        assert isinstance(solution.field, TensorTrain) and max(solution.ranks) <= max_rank
+        true = float((matrix @ solution.field - b).norm() / b.norm())
+        assert solution.residual == pytest.approx(true, rel=1e-6)
+        assert not solution.converged
+
+
+@pytest.mark.parametrize("scale", [(1e150, 1.0), (1.0, 1e150)], ids=["operator", "right side"])
+@pytest.mark.parametrize("solver", [AMEn(), ALS(3), MALS()], ids=["AMEn", "ALS", "MALS"])
+def test_overflow_is_told(solver: AMEn, scale: tuple[float, float]) -> None:
+    """Entries that are finite, with products that are not."""
+    shape = [3, 4, 3]
+    matrix = TensorTrain(tuple(c * scale[0] for c in operator(shape, torch.float64).cores), operator=True)
+    b = TensorTrain(tuple(c * scale[1] for c in TensorTrain.random(shape, 2, generator=generator(3)).cores))
+    solution = solver.solve(matrix, b)
+    assert not solution.converged and solution.residual == float("inf")
+    assert "overflow" in solution.message
+
+
+@pytest.mark.parametrize("solver", [AMEn(progress=True), ALS(3, progress=True), MALS(progress=True)])
+@pytest.mark.parametrize("shape", [[4], [3, 4, 3]])
+def test_progress_bars_bear_the_name_of_their_solver(
+    solver: AMEn, shape: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    b = TensorTrain.random(shape, 2, generator=generator(3))
+    assert solver.solve(operator(shape, torch.float64), b).converged
+    assert {line.split(":")[0].strip() for line in capsys.readouterr().err.split("\r") if line.strip()} == {
+        type(solver).__name__
+    }
+
+
+def test_only_enrichment_follows_the_residual() -> None:
+    """ALS and MALS need no train z, nor what z sees."""
+    shape = [3, 4, 3]
+    matrix, b = operator(shape, torch.float64), TensorTrain.random([3, 4, 3], 2, generator=generator(3))
+    run = Alternation(AMEn(1e-10), matrix, b, None, enriched=False)
+    run.sweep()
+    assert run.z is None and all(one.zx.numel() == 1 for one in run.rights)
+
+
 def test_zero_right_sides_have_zero_solutions() -> None:
     matrix = operator([3, 3], torch.float64)
     for solver in (AMEn(), ALS(2), MALS(), GMRES()):
         solution = solver.solve(matrix, TensorTrain.zeros([3, 3]))
         assert solution.converged and float(solution.field.norm()) == 0
-
-
-@DTYPES
-def test_projections_are_those_of_dense_operators(dtype: torch.dtype) -> None:
-    matrix = operator([3, 4, 3], dtype)
-    x = TensorTrain.random([3, 4, 3], [2, 3], generator=generator(1), dtype=dtype)
-    cores, operators = mode_first(x.cores), [OperatorCore.of(core) for core in matrix.cores]
-    one = torch.ones(1, 1, 1, dtype=dtype)
-    left = extend(one, operators[0], cores[0], cores[0])
-    right = extend(one, mirrored_operator(operators)[0], cores[2].mT, cores[2].mT)
-    found = project(left, operators[1], right, cores[1])
-    image = (matrix @ x).full()
-    expected = torch.einsum("ar,abc,cs->brs", x.cores[0][0].conj(), image, x.cores[2][..., 0].mH)
-    torch.testing.assert_close(found, expected)
-    system = LocalSystem(left, operators[1], right)
-    torch.testing.assert_close(system.dense() @ cores[1].reshape(-1), found.reshape(-1))
-
-
-def test_sparse_cores_act_as_dense_ones() -> None:
-    n = 64
-    band = torch.diag(random(n)) + torch.diag(random(n - 1), 1)
-    core = torch.stack([torch.eye(n, dtype=torch.float64), band])[:, :, :, None].repeat(1, 1, 1, 2)
-    operator = OperatorCore.of(core)
-    assert operator.matrix.layout == torch.sparse_csr
-    left, right, x = random(2, 3, 3), random(2, 4, 4, seed=1), random(n, 3, 4, seed=2)
-    expected = torch.einsum("Rtr,RnmS,Sus,mrs->ntu", left, core, right, x)
-    torch.testing.assert_close(project(left, operator, right, x), expected)
-
-
-@DTYPES
-def test_kronecker_sums_are_inverted_exactly(dtype: torch.dtype) -> None:
-    a = [random(n, n, dtype=dtype, seed=n) for n in (3, 4, 5)]
-    l, d, r = (m @ m.mH for m in a)
-    eyes = [torch.eye(n, dtype=dtype) for n in (3, 4, 5)]
-    system = LocalSystem(
-        torch.stack([l, eyes[0]]),
-        OperatorCore.of(torch.stack([torch.stack([eyes[1], 0 * d], -1), torch.stack([d, eyes[1]], -1)])),
-        torch.stack([eyes[2], r]),
-    )
-    x = random(4, 3, 5, dtype=dtype, seed=9)
-    torch.testing.assert_close(system.kronecker_sum.inverse()(system.apply(x)), x)
-
-
-@DTYPES
-def test_local_gmres_solves_and_restarts(dtype: torch.dtype) -> None:
-    a = random(30, 30, dtype=dtype) / 10 + torch.eye(30, dtype=dtype) * 2
-    b = random(30, dtype=dtype, seed=1)
-    found = gmres(lambda x: a @ x, b, torch.zeros_like(b), lambda x: x / 2, 1e-10, 200, restart=7)
-    assert float((a @ found - b).norm()) <= 1.1e-10
 
 
 def test_random_trains_have_no_ranks_that_cannot_be() -> None:
@@ -172,9 +139,3 @@ def test_bad_systems_are_refused(solver: AMEn) -> None:
 def test_bad_options_are_refused(make: object) -> None:
     with pytest.raises(ConfigError, match="expected"):
         make()  # type: ignore[operator]
-
-
-def test_pairs_of_long_modes_are_refused() -> None:
-    matrix = kronecker_sum([torch.eye(100, dtype=torch.float64)] * 2)
-    with pytest.raises(ConfigError, match="short modes"):
-        MALS().solve(matrix, TensorTrain.ones([100, 100]))

@@ -43,9 +43,11 @@ def test_coupled_oscillators_have_their_normal_modes() -> None:
     h = oscillators(grid, c) + 0.5 * laplacian(grid)
     for i in range(d):
         h = h + local_operator(grid, {i: kinetic})
-    state = DMRG(1e-7).lowest(assemble(h).matrix)[0]
-    assert state.converged
-    assert state.energy == pytest.approx(0.5 * (1 + (d - 1) * (1 + d * c) ** 0.5), abs=1e-9)
+    states = DMRG(1e-6).lowest(assemble(h).matrix, n_states=5)
+    fast = (1 + d * c) ** 0.5
+    for state, above in zip(states, [0.0, 1.0, fast, fast, fast], strict=True):
+        assert state.converged, state.message
+        assert state.energy == pytest.approx(0.5 * (1 + (d - 1) * fast) + above, abs=1e-9)
 
 
 def oscillators(grid: Grid, c: float) -> Operator:
@@ -81,12 +83,64 @@ def test_two_dimensions_of_henon_heiles_are_those_of_dense_diagonalisation() -> 
     )
 
 
-def test_davidson_finds_the_lowest_pair() -> None:
-    a = torch.diag(torch.arange(50, dtype=torch.float64)) + 0.1 * hermitian(50, torch.float64, 1)
-    start = torch.ones(50, dtype=torch.float64)
-    value, vector = davidson(lambda x: a @ x, start, lambda r: r / (a.diagonal() + 0.5), 1e-9, 200, restart=8)
-    assert value == pytest.approx(float(torch.linalg.eigvalsh(a)[0]))
-    assert float((a @ vector - value * vector).norm()) < 2e-9
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("count", [1, 3])
+def test_davidson_finds_the_lowest_pairs(count: int, dtype: torch.dtype) -> None:
+    a = torch.diag(torch.arange(50.0, dtype=torch.float64)).to(dtype) + 0.1 * hermitian(50, dtype, 1)
+    start = torch.randn(count, 50, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    near_inverse = [lambda r, k=k: r / (a.diagonal() - k + 0.5) for k in range(count)]
+    values, vectors = davidson(lambda x: a @ x, start, near_inverse, 1e-9, 200, restart=8)
+    torch.testing.assert_close(values, torch.linalg.eigvalsh(a)[:count])
+    assert float((vectors @ a.mT - values[:, None] * vectors).norm(dim=1).max()) < 2e-9
+
+
+def oscillator(frequency: float) -> Tensor:
+    """-½ ∂² + ½ ω² q² in a sine DVR."""
+    axis = Axis(-7.0, 7.0, 16)
+    return sine_kinetic(axis) + torch.diag(0.5 * frequency**2 * axis.points().square())
+
+
+@pytest.mark.parametrize(
+    ("frequencies", "n_states"),
+    [([1.0] * 7, 9), ([1.6, 1.25, 1.4, 1.0, 1.9, 1.1], 6), ([1.2] * 12, 4)],
+    ids=["degenerate", "different", "a part of a multiplet"],
+)
+def test_separable_states_are_sums_of_levels(frequencies: list[float], n_states: int) -> None:
+    """In many dimensions, where the Frobenius norm of the operator is astronomic; none is passed over."""
+    levels = torch.zeros(1, dtype=torch.float64)
+    for frequency in frequencies:
+        levels = (
+            (levels[:, None] + torch.linalg.eigvalsh(oscillator(frequency))).reshape(-1).sort().values[:50]
+        )
+    h = kronecker_sum([oscillator(frequency) for frequency in frequencies])
+    states = DMRG(1e-8).lowest(h, n_states=n_states)
+    for state, level in zip(states, levels.tolist(), strict=False):
+        assert state.converged and state.residual <= 1e-8 * level, state.message
+        assert state.energy == pytest.approx(level, abs=1e-9)
+    overlaps = torch.stack([torch.stack([a.field.inner(b.field) for b in states]) for a in states])
+    torch.testing.assert_close(overlaps, torch.eye(n_states, dtype=torch.float64), rtol=0, atol=1e-8)
+
+
+def test_states_of_chains_of_bits_have_room_to_begin() -> None:
+    """More states than fit between the first two cores: a Heisenberg chain, whose levels are multiplets."""
+    spins = [
+        torch.tensor(m, dtype=torch.complex128) / 2
+        for m in ([[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]])
+    ]
+    one = torch.eye(2, dtype=torch.complex128)
+    pairs = [
+        TensorTrain.rank_one([s if site in (k, k + 1) else one for site in range(8)], operator=True)
+        for k in range(7)
+        for s in spins
+    ]
+    h = pairs[0]
+    for pair in pairs[1:]:
+        h = h + pair
+    h = h.round(1e-14)
+    values = torch.linalg.eigvalsh(h.full().reshape(256, 256))
+    states = DMRG(1e-8).lowest(h, n_states=10)
+    assert all(state.converged for state in states)
+    torch.testing.assert_close(torch.tensor([s.energy for s in states], dtype=torch.float64), values[:10])
 
 
 def test_bad_searches_are_refused() -> None:
@@ -97,6 +151,8 @@ def test_bad_searches_are_refused() -> None:
         (lambda: DMRG(0.0), "tolerance"),
         (lambda: DMRG(max_rank=0), "max_rank"),
         (lambda: DMRG().lowest(h, n_states=0), "at least one state"),
+        (lambda: DMRG().lowest(h, n_states=17), "no more states"),
+        (lambda: DMRG(max_rank=1).lowest(h, n_states=5), "no more states"),
         (lambda: DMRG(follow=True).lowest(h), "expects its start"),
         (lambda: sine_kinetic(Axis(0.0, 1.0, 4, (Neumann(), Dirichlet()))), "Dirichlet at both ends"),
         (lambda: DMRG().lowest(TensorTrain.ones([2, 2])), "operator"),

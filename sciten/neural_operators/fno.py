@@ -1,0 +1,207 @@
+"""Fourier neural operators, with dense and with tensorised weights.
+
+Li et al., Fourier neural operator for parametric partial differential equations, ICLR (2021); Kossaifi, Kovachki,
+Azizzadenesheli and Anandkumar, Multi-grid tensorized Fourier neural operator for high-resolution PDEs, TMLR (2024).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sciten.errors import ConfigError
+from sciten.neural_operators.base import NeuralOperator
+from sciten.neural_operators.blocks import ChannelMLP, FourierBlock, Skip, SkipConnection
+from sciten.neural_operators.factorizations import Dense, Factorization, TuckerFactors, factorization_from
+from sciten.neural_operators.fourier import require_resolution
+from sciten.neural_operators.spectral import SpectralConvolution
+
+
+class FNO(NeuralOperator):
+    """The Fourier neural operator: lifting, blocks of a convolution by low frequencies beside a skip, projection.
+
+    It holds no number that belongs to a resolution: the same function on another grid gives the same function, up to
+    what the grids do not resolve. Axes that are not periodic are continued by zeros over `padding` of their length
+    before the blocks, which is cut off after them.
+
+    Args:
+        in_channels, out_channels: numbers at each point of inputs and outputs.
+        modes: frequencies kept along each axis, negative ones counted; a grid needs at least so many points.
+        hidden_channels: within the blocks.
+        n_layers: blocks.
+        lifting_channels, projection_channels: hidden channels of the maps at each point before and after the blocks;
+            twice `hidden_channels` without.
+        skip: what goes past each convolution: "linear", "identity", "soft_gating" or "none".
+        mlp_channels: hidden channels of the map at each point in the blocks; half of `hidden_channels` without, 0 for
+            no such map.
+        mlp_skip: what goes past the whole block.
+        positional_grid: whether the coordinates, from 0 to 1, are further inputs; without them and with periodic axes
+            the operator commutes with translations.
+        periodic: for each axis, or for all; see `NeuralOperator` for where points lie.
+        padding: of the other axes, relative to their length.
+        factorization: format of the convolutions' weights, or its description; dense without.
+        separable: whether convolutions treat each channel by itself.
+        input_scale, output_scale: means and standard deviations, see `NeuralOperator`.
+        seed: of the first values of the weights.
+        dtype: of the weights.
+
+    Raises:
+        ConfigError: an argument is out of range.
+    """
+
+    default_factorization: ClassVar[Factorization] = Dense()
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        modes: Sequence[int] = (16, 16),
+        hidden_channels: int = 32,
+        n_layers: int = 4,
+        lifting_channels: int | None = None,
+        projection_channels: int | None = None,
+        skip: Skip = "linear",
+        mlp_channels: int | None = None,
+        mlp_skip: Skip = "soft_gating",
+        positional_grid: bool = True,
+        periodic: bool | Sequence[bool] = True,
+        padding: float = 0.0,
+        factorization: Factorization | Mapping[str, Any] | None = None,
+        separable: bool = False,
+        input_scale: Sequence[tuple[float, float]] | None = None,
+        output_scale: Sequence[tuple[float, float]] | None = None,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        flags = (periodic,) * len(modes) if isinstance(periodic, bool) else tuple(periodic)
+        super().__init__(in_channels, out_channels, flags, input_scale, output_scale)
+        name = type(self).__name__
+        if len(flags) != len(modes):
+            raise ConfigError(
+                f"{name}: expected periodic for each of {len(modes)} axes, got {len(flags)} values"
+            )
+        if hidden_channels < 1 or n_layers < 1 or not padding >= 0:
+            raise ConfigError(
+                f"{name}: expected hidden_channels and n_layers of at least 1 and padding of at least 0, got "
+                f"{hidden_channels}, {n_layers} and {padding}"
+            )
+        self.modes, self.hidden_channels, self.n_layers = tuple(modes), hidden_channels, n_layers
+        self.lifting_channels = 2 * hidden_channels if lifting_channels is None else lifting_channels
+        self.projection_channels = 2 * hidden_channels if projection_channels is None else projection_channels
+        self.mlp_channels = round(hidden_channels / 2) if mlp_channels is None else mlp_channels
+        self.skip, self.mlp_skip, self.separable = skip, mlp_skip, separable
+        self.positional_grid, self.padding = positional_grid, padding
+        self.factorization = factorization_from(factorization or self.default_factorization)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            coordinates = len(modes) if positional_grid else 0
+            self.lifting = ChannelMLP(
+                in_channels + coordinates, self.lifting_channels, hidden_channels, dtype=dtype
+            )
+            self.blocks = nn.ModuleList([self._block(k, dtype) for k in range(n_layers)])
+            self.projection = ChannelMLP(hidden_channels, self.projection_channels, out_channels, dtype=dtype)
+        self.to(dtype)
+
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments as JSON values."""
+        return {
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "modes": list(self.modes),
+            "hidden_channels": self.hidden_channels,
+            "n_layers": self.n_layers,
+            "lifting_channels": self.lifting_channels,
+            "projection_channels": self.projection_channels,
+            "skip": self.skip,
+            "mlp_channels": self.mlp_channels,
+            "mlp_skip": self.mlp_skip,
+            "positional_grid": self.positional_grid,
+            "periodic": list(self.periodic),
+            "padding": self.padding,
+            "factorization": self.factorization.description(),
+            "separable": self.separable,
+            **self.scales(),
+        }
+
+    def transform(self, fields: Tensor) -> Tensor:
+        """Scaled fields to scaled fields, `[batch, channels, *grid]`."""
+        found = fields.movedim(1, -1)
+        grid = found.shape[1:-1]
+        if self.positional_grid:
+            coordinates = self._coordinates(grid, found).expand(*found.shape[:-1], -1)
+            found = torch.cat([found, coordinates], -1)
+        found = self._padded(self.lifting(found), grid)
+        for block in self.blocks:
+            found = block(found)
+        for axis, n in enumerate(grid, 1):
+            found = found.narrow(axis, 0, n)
+        return self.projection(found).movedim(-1, 1)  # type: ignore[no-any-return]
+
+    def set_modes(self, modes: Sequence[int]) -> None:
+        """Let only the lowest `modes` take part in all convolutions, for training from coarse to fine."""
+        for convolution in self.convolutions():
+            convolution.set_modes(modes)
+
+    def convolutions(self) -> list[SpectralConvolution]:
+        """The convolution of each block."""
+        return [block.convolution for block in self.blocks]  # type: ignore[misc]
+
+    def require_fields(self, fields: Tensor) -> None:
+        """Raise `ConfigError` unless the model can take `fields`."""
+        super().require_fields(fields)
+        require_resolution(type(self).__name__, fields.shape[2:], self.convolutions()[0].active_modes)
+
+    def with_factorization(self, factorization: Factorization | Mapping[str, Any]) -> "FNO":
+        """The same operator with its weights in another format, as near as its ranks allow: dense to factors and back.
+
+        An `FNO` where the format is `Dense`, else a `TFNO`.
+        """
+        arguments = self.arguments() | {"factorization": factorization}
+        kind = FNO if isinstance(factorization_from(factorization), Dense) else TFNO
+        found = kind(**arguments, dtype=self.dtype).to(self.device)
+        theirs = {name: value for name, value in self.state_dict().items() if ".weight.factors." not in name}
+        found.load_state_dict(theirs, strict=False)
+        for ours, mine in zip(self.convolutions(), found.convolutions(), strict=True):
+            mine.weight.copy_from(ours.weight.full())
+            mine.set_modes(ours.active_modes)
+        return found
+
+    def _block(self, k: int, dtype: torch.dtype) -> FourierBlock:
+        channels = self.hidden_channels
+        convolution = SpectralConvolution(
+            channels,
+            channels,
+            self.modes,
+            factorization=self.factorization,
+            separable=self.separable,
+            dtype=dtype,
+        )
+        mlp = ChannelMLP(channels, self.mlp_channels, channels, dtype=dtype) if self.mlp_channels else None
+        mlp_skip = SkipConnection(self.mlp_skip, channels, dtype) if mlp is not None else None
+        skip = SkipConnection(self.skip, channels, dtype)
+        return FourierBlock(convolution, skip, mlp, mlp_skip, activated=k + 1 < self.n_layers)
+
+    def _coordinates(self, grid: Sequence[int], like: Tensor) -> Tensor:
+        """`[*grid, axes]`, from 0 to 1."""
+        lines = [
+            torch.arange(n, dtype=like.dtype, device=like.device) / max(1, n if periodic else n - 1)
+            for n, periodic in zip(grid, self.periodic, strict=True)
+        ]
+        return torch.stack(torch.meshgrid(*lines, indexing="ij"), -1)
+
+    def _padded(self, fields: Tensor, grid: Sequence[int]) -> Tensor:
+        widths = []
+        for n, periodic in zip(grid, self.periodic, strict=True):
+            # The period in units of the spacing, for the padded domain to be as long on every grid.
+            period = max(n, round((1 + self.padding) * (n - 1)))
+            widths += [(0, 0 if periodic or not self.padding else period - n)]
+        if not any(after for _, after in widths):
+            return fields
+        return nn.functional.pad(fields, [0, 0, *(w for pair in reversed(widths) for w in pair)])
+
+
+class TFNO(FNO):
+    """An `FNO` whose convolutions' weights are factors, by default of Tucker's format with a tenth of the numbers."""
+
+    default_factorization: ClassVar[Factorization] = TuckerFactors(0.1)
