@@ -83,9 +83,19 @@ class ModelFormat(Generic[M]):
     pickle_remedy: Callable[[Path], str] = lambda path: "save the model again with sciten"
 
     def save(
-        self, model: M, folder: str | os.PathLike[str], provenance: Mapping[str, str] | None = None
+        self,
+        model: M,
+        folder: str | os.PathLike[str],
+        provenance: Mapping[str, str] | None = None,
+        remarks: Mapping[str, Any] | None = None,
     ) -> None:
         """Write a model to `folder`, in the place of one that stands there only when all is written.
+
+        Args:
+            model: of one of `classes`.
+            folder: made where it is not there.
+            provenance: what the model was made from, free text by key.
+            remarks: of this model, beside those of the format.
 
         Raises:
             StorageError: the folder cannot be written.
@@ -101,6 +111,7 @@ class ModelFormat(Generic[M]):
             "format_version": self.version,
             **description,
             **self.remarks,
+            **(remarks or {}),
             "provenance": {"sciten": sciten.__version__, **(provenance or {})},
         }
         metadata = {"sciten_model_sha256": _fingerprint(description)}

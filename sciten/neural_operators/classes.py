@@ -4,5 +4,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from sciten.neural_operators.base import NeuralOperator
+from sciten.neural_operators.fno import FNO, TFNO
 
-OPERATORS: Mapping[str, type[NeuralOperator]] = MappingProxyType({})
+OPERATORS: Mapping[str, type[NeuralOperator]] = MappingProxyType({"FNO": FNO, "TFNO": TFNO})

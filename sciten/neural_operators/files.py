@@ -2,15 +2,35 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
-from sciten.model_files import ModelFormat
+from sciten.errors import ModelError
+from sciten.model_files import ModelFormat, model_folder, read_document
 from sciten.neural_operators.base import NeuralOperator
 from sciten.neural_operators.classes import OPERATORS
 
 FORMAT_NAME = "sciten-operator"
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What the channels of an operator are, in the names of a dataset.
+
+    Attributes:
+        inputs, targets: names of fields; inputs also of scalars.
+        history: frames among the inputs.
+        stride: stored times of the training data from one frame to the next.
+        time_step: time from one frame to the next; None where nothing varies in time.
+    """
+
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...]
+    history: int = 1
+    stride: int = 1
+    time_step: float | None = None
 
 
 def save_operator(
@@ -18,6 +38,7 @@ def save_operator(
     folder: str | os.PathLike[str],
     *,
     provenance: Mapping[str, str] | None = None,
+    roles: Roles | None = None,
     classes: Mapping[str, type[NeuralOperator]] = OPERATORS,
 ) -> None:
     """Write a model to `folder`, in the place of one that stands there only when all is written.
@@ -26,13 +47,14 @@ def save_operator(
         model: of one of `classes`.
         folder: made where it is not there.
         provenance: what the model was made from, free text by key.
+        roles: what its channels are.
         classes: what a file may hold, by name; classes of your own must be given to `load_operator` as well.
 
     Raises:
         StorageError: the folder cannot be written.
         ModelError: the class is none of `classes`.
     """
-    _format(classes).save(model, folder, provenance)
+    _format(classes).save(model, folder, provenance, {} if roles is None else {"roles": asdict(roles)})
 
 
 def load_operator(
@@ -55,6 +77,24 @@ def load_operator(
         ConfigError: torch cannot use the device here.
     """
     return _format(classes).load(path, device=device, dtype=dtype)
+
+
+def load_roles(path: str | os.PathLike[str]) -> Roles | None:
+    """What the channels of an operator on disk are; None where it does not say.
+
+    Raises:
+        ModelError: the path is no model, or its description is damaged.
+    """
+    place = model_folder(path) / "model.json"
+    given = read_document(place).get("roles")
+    if given is None:
+        return None
+    try:
+        return Roles(**given | {key: tuple(given[key]) for key in ("inputs", "targets")})
+    except (TypeError, KeyError) as error:
+        raise ModelError(
+            f"{place}: the entry 'roles' is damaged ({error}); restore the file from a copy"
+        ) from error
 
 
 def _format(classes: Mapping[str, type[NeuralOperator]]) -> ModelFormat[NeuralOperator]:

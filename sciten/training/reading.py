@@ -1,16 +1,21 @@
 """Configurations from YAML files and the command line."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from sciten.errors import ConfigError
+from sciten.model_files import format_name
+from sciten.neural_operators.classes import OPERATORS
+from sciten.neural_operators.files import FORMAT_NAME as OPERATOR_FORMAT
+from sciten.potentials import POTENTIALS
 from sciten.training.config import TrainConfig
+from sciten.training.operator_config import OperatorConfig
 from sciten.training.run_config import RunConfig
-from sciten.training.sections import SettingError
+from sciten.training.sections import SettingError, nearest
 
 
 def read_config(path: str | os.PathLike[str] | None, overrides: Sequence[str] = ()) -> RunConfig:
@@ -28,12 +33,33 @@ def read_config(path: str | os.PathLike[str] | None, overrides: Sequence[str] = 
     for override in overrides:
         _set(values, override)
     try:
-        return TrainConfig(**values)
+        return _config_class(values)(**values)
     except SettingError as error:
         hint = (
             f"; give it there or as {error.key}=... on the command line" if "required" in error.reason else ""
         )
         raise ConfigError(f"{source}: {error.key}: {error.reason}{hint}") from None
+
+
+def _config_class(values: Mapping[str, Any]) -> type[RunConfig]:
+    """Whose settings these are: what `model.kind` or `initial_model` says, a potential's where neither does."""
+    model = values.get("model") or {}
+    kind = model.get("kind") if isinstance(model, Mapping) else model
+    if str(kind) in OPERATORS:
+        return OperatorConfig
+    if kind is not None and str(kind) not in POTENTIALS:
+        raise SettingError(
+            "model.kind", f"unknown {str(kind)!r}, {nearest(str(kind), [*POTENTIALS, *OPERATORS])}"
+        )
+    initial = values.get("initial_model")
+    if (
+        kind is None
+        and initial is not None
+        and Path(initial).exists()
+        and format_name(initial) == OPERATOR_FORMAT
+    ):
+        return OperatorConfig
+    return TrainConfig
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -1,0 +1,136 @@
+"""The samples of fields that a run trains and validates on: chosen, checked, and kept in memory where they fit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from sciten.datasets import FieldBatch, FieldDataset, collate_fields
+from sciten.errors import DataError
+from sciten.model_files import DTYPES
+from sciten.training.data import split
+from sciten.training.operator_config import OperatorConfig
+
+
+class FieldSamples:
+    """Some samples of a dataset as batches. All are kept as one tensor where they fit into memory.
+
+    An operator takes a few milliseconds for a step, so that samples must not be gathered one by one.
+
+    Args:
+        dataset: where the samples stand.
+        indices: which of them.
+        cache_megabytes: samples that need more are read anew each time.
+        device: where kept samples lie.
+        progress: whether to show a bar on a terminal while they are read.
+    """
+
+    def __init__(
+        self,
+        dataset: FieldDataset,
+        indices: Sequence[int] | np.ndarray,
+        cache_megabytes: float,
+        device: torch.device | str = "cpu",
+        *,
+        progress: bool = False,
+    ) -> None:
+        self.dataset = dataset
+        self.indices = np.asarray(indices, dtype=np.int64)
+        self._kept: FieldBatch | None = None
+        first = collate_fields([dataset[int(self.indices[0])]])
+        if _bytes(first) * len(self) <= cache_megabytes * 2**20:
+            self._kept = _filled(dataset, self.indices, first, progress).to(device)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batch(self, positions: Sequence[int] | np.ndarray) -> FieldBatch:
+        """The samples at `positions` (0 to `len(self) - 1`) as one batch."""
+        if self._kept is None:
+            return collate_fields([self.dataset[int(self.indices[int(p)])] for p in positions])
+        chosen = torch.as_tensor(positions, device=self._kept.inputs.device)
+        return FieldBatch(*(tensor[chosen] for tensor in _tensors(self._kept)))
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether all samples are kept."""
+        return self._kept is not None
+
+
+@dataclass(frozen=True)
+class FieldData:
+    """The samples of a run. `valid` is None where the run is not validated."""
+
+    train: FieldSamples
+    valid: FieldSamples | None
+
+
+def open_dataset(config: OperatorConfig, path: Path) -> FieldDataset:
+    """The samples that a configuration takes from a file."""
+    return FieldDataset(
+        path,
+        inputs=config.inputs,
+        targets=config.targets,
+        history=config.history,
+        horizon=config.horizon,
+        stride=config.stride,
+        subsample=config.subsample,
+        dtype=DTYPES[config.dtype],
+    )
+
+
+def open_fields(
+    config: OperatorConfig, *, device: torch.device | str = "cpu", progress: bool = False
+) -> FieldData:
+    """The samples that a configuration asks for.
+
+    Raises:
+        DataError: a file cannot be used, or no trajectory is left to train on.
+        ConfigError: a field is unknown, or the window does not fit.
+    """
+    dataset = open_dataset(config, config.train_file)
+    owners = trajectories(dataset)
+    if config.valid_file is not None:
+        chosen, other = np.arange(len(dataset)), open_dataset(config, config.valid_file)
+        aside = np.arange(len(other))
+    else:
+        # Windows of one trajectory resemble each other: a trajectory is trained on, or validated on, as a whole.
+        ours, theirs = split(np.unique(owners), config.valid_fraction or 0.0, config.valid_seed)
+        chosen, other = np.flatnonzero(np.isin(owners, ours)), dataset
+        aside = np.flatnonzero(np.isin(owners, theirs))
+    if len(chosen) == 0:
+        raise DataError(
+            f"{config.train_file}: its {len(np.unique(owners))} trajectories leave none to train on; give a valid_file"
+        )
+    room = config.cache_megabytes / 2
+    return FieldData(
+        FieldSamples(dataset, chosen, room, device, progress=progress),
+        FieldSamples(other, aside, room, device, progress=progress) if len(aside) else None,
+    )
+
+
+def trajectories(dataset: FieldDataset) -> np.ndarray:
+    """The number of the trajectory that each sample of a file comes from, `[len(dataset)]`."""
+    return np.array([dataset.place(index).trajectory for index in range(len(dataset))])
+
+
+def _filled(dataset: FieldDataset, indices: np.ndarray, first: FieldBatch, progress: bool) -> FieldBatch:
+    parts = [tensor.new_empty(len(indices), *tensor.shape[1:]) for tensor in _tensors(first)]
+    bar = tqdm(indices, desc="samples", leave=False, disable=None if progress else True)
+    for row, index in enumerate(bar):
+        for part, value in zip(parts, _tensors(dataset[int(index)]), strict=True):
+            part[row] = value
+    dataset.close()
+    return FieldBatch(*parts)
+
+
+def _tensors(batch: object) -> list[Tensor]:
+    return [getattr(batch, field.name) for field in fields(FieldBatch)]
+
+
+def _bytes(batch: FieldBatch) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(batch))
