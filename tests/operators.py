@@ -17,7 +17,6 @@ class ToyOperator(NeuralOperator):
         in_channels: int,
         out_channels: int,
         periodic: Sequence[bool] = (True,),
-        modes: Sequence[int] = (8,),
         input_scale: Sequence[tuple[float, float]] | None = None,
         output_scale: Sequence[tuple[float, float]] | None = None,
         seed: int = 0,
@@ -25,8 +24,6 @@ class ToyOperator(NeuralOperator):
     ) -> None:
         super().__init__(in_channels, out_channels, periodic, input_scale, output_scale)
         generator = torch.Generator().manual_seed(seed)
-        self.modes = tuple(modes)
-        self.active = self.modes
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, generator=generator))
         self.to(dtype)
 
@@ -35,12 +32,8 @@ class ToyOperator(NeuralOperator):
             "in_channels": self.in_channels,
             "out_channels": self.out_channels,
             "periodic": list(self.periodic),
-            "modes": list(self.modes),
             **self.scales(),
         }
-
-    def set_modes(self, modes: Sequence[int]) -> None:
-        self.active = tuple(modes)
 
     def transform(self, fields: Tensor) -> Tensor:
         return torch.einsum("oi,bi...->bo...", self.weight, fields)

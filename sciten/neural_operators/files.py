@@ -1,13 +1,13 @@
 """Neural operators on disk: a folder with `model.safetensors` and `model.json`, see `sciten.model_files`."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
-from sciten.errors import ModelError
+from sciten.errors import ConfigError, ModelError
 from sciten.model_files import ModelFormat, model_folder, read_document
 from sciten.neural_operators.base import NeuralOperator
 from sciten.neural_operators.classes import OPERATORS
@@ -95,6 +95,24 @@ def load_roles(path: str | os.PathLike[str]) -> Roles | None:
         raise ModelError(
             f"{place}: the entry 'roles' is damaged ({error}); restore the file from a copy"
         ) from error
+
+
+def roles_of(
+    path: str | os.PathLike[str], inputs: Sequence[str] | None = None, targets: Sequence[str] | None = None
+) -> Roles:
+    """What the channels of an operator on disk are, with names given here in the place of its own.
+
+    Raises:
+        ConfigError: it does not say, and they are not given.
+    """
+    stored = load_roles(path)
+    if stored is None and not (inputs and targets):
+        raise ConfigError(
+            f"{path}: expected a model that names its inputs and targets; give --inputs and --targets, or save it "
+            "with roles=Roles(...)"
+        )
+    found = stored or Roles((), ())
+    return replace(found, inputs=tuple(inputs or found.inputs), targets=tuple(targets or found.targets))
 
 
 def _format(classes: Mapping[str, type[NeuralOperator]]) -> ModelFormat[NeuralOperator]:

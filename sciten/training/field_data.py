@@ -1,5 +1,6 @@
 """The samples of fields that a run trains and validates on: chosen, checked, and kept in memory where they fit."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,8 +13,11 @@ from tqdm import tqdm
 from sciten.datasets import FieldBatch, FieldDataset, collate_fields
 from sciten.errors import DataError
 from sciten.model_files import DTYPES
+from sciten.neural_operators.files import Roles
 from sciten.training.data import split
 from sciten.training.operator_config import OperatorConfig
+
+_SAME_TIME = 1e-2  # relative; times may be stored in float32
 
 
 class FieldSamples:
@@ -81,6 +85,43 @@ def open_dataset(config: OperatorConfig, path: Path) -> FieldDataset:
         subsample=config.subsample,
         dtype=DTYPES[config.dtype],
     )
+
+
+def open_for(
+    roles: Roles,
+    path: str | os.PathLike[str],
+    *,
+    subsample: int | Sequence[int] = 1,
+    dtype: torch.dtype = torch.float32,
+) -> FieldDataset:
+    """A file of fields as an operator knows them: its channels, and its time from one frame to the next.
+
+    Raises:
+        DataError: the file cannot be used, or its times do not hold the operator's time step.
+        ConfigError: it lacks a field.
+    """
+
+    def opened(stride: int) -> FieldDataset:
+        return FieldDataset(
+            path,
+            inputs=roles.inputs,
+            targets=roles.targets,
+            history=roles.history,
+            stride=stride,
+            subsample=subsample,
+            dtype=dtype,
+        )
+
+    if roles.time_step is None:
+        return opened(roles.stride)
+    stored = opened(1).time_step
+    stride = round(roles.time_step / stored)
+    if stride < 1 or abs(stride * stored - roles.time_step) > _SAME_TIME * roles.time_step:
+        raise DataError(
+            f"{path}: expected times that the operator's time step of {roles.time_step:g} is a multiple of, got steps "
+            f"of {stored:g}; use data with such times, or train on these"
+        )
+    return opened(stride)
 
 
 def open_fields(

@@ -26,9 +26,8 @@ def build(config: OperatorConfig, dataset: FieldDataset) -> NeuralOperator:
     if config.initial_model is not None:
         return load_operator(config.initial_model, dtype=DTYPES[config.dtype])
     arguments: dict[str, Any] = {key: value for key, value in config.model.items() if key != "kind"}
-    for key, value in _from_data(dataset, arguments).items():
-        if arguments.get(key) is None:
-            arguments[key] = value
+    known = _from_data(dataset, arguments)
+    arguments |= {key: value for key, value in known.items() if arguments.get(key) is None}
     kind: Any = operator_class(config.model["kind"])
     model: NeuralOperator = kind(**arguments, seed=config.seed, dtype=DTYPES[config.dtype])
     return model

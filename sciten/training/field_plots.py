@@ -32,11 +32,13 @@ def example_plot(evaluation: FieldEvaluation, folder: Path, prefix: str = "") ->
 def error_histogram(evaluation: FieldEvaluation, folder: Path, prefix: str = "") -> Path:
     """How many samples have which relative L2 error."""
     errors = evaluation.errors["relative_l2"].mean(1)
+    errors = errors[np.isfinite(errors)]
     figure = Figure(figsize=(5, 3), layout="constrained")
     axes = figure.add_subplot()
     axes.hist(errors, bins=min(40, max(5, len(errors) // 4)), color=COLOURS[0])
-    axes.axvline(errors.mean(), color=COLOURS[1], linewidth=1, label=f"mean {errors.mean():.4g}")
-    axes.legend(frameon=False, fontsize=8)
+    if len(errors):
+        axes.axvline(errors.mean(), color=COLOURS[1], linewidth=1, label=f"mean {errors.mean():.4g}")
+        axes.legend(frameon=False, fontsize=8)
     style(axes, "relative L2 error", "samples")
     return save(figure, folder / f"{prefix}error_histogram.png")
 

@@ -15,9 +15,9 @@ from sciten.training.run_config import RunConfig, Stage, constructor_section
 from sciten.training.sections import Section, SettingError, nearest, one_of
 from sciten.training.task import Task
 
-_NOT_IN_MODEL = ("seed", "dtype")  # settings of the run, not of the model
+_NOT_IN_MODEL = ("in_channels", "out_channels", "seed", "dtype")  # said by the data and by the run
 _DESCRIBED = ("factorization",)  # values with options, such as {kind: TuckerFactors, rank: 0.05}
-_FROM_DATA = ("in_channels", "out_channels", "modes", "periodic", "input_scale", "output_scale")
+_FROM_DATA = ("modes", "periodic", "input_scale", "output_scale")
 
 _Names = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
 
@@ -84,9 +84,9 @@ class OperatorConfig(RunConfig):
         horizon: frames that it is trained to predict, from the second one on from its own predictions.
         stride: stored times from one frame to the next.
         subsample: every n-th point of the grid is taken; one number, or one for each axis.
-        model: the arguments of the operator, by name, and as `kind` which one it is; `in_channels`, `out_channels`,
-            `periodic`, `input_scale` and `output_scale` come from the data where not given, and `modes` are then 16
-            along each axis, or as many as the grid has points.
+        model: the arguments of the operator, by name, and as `kind` which one it is; `periodic`, `input_scale` and
+            `output_scale` come from the data where not given, and `modes` are then 16 along each axis, or as many as
+            the grid has points.
         loss: "relative_h1" or "relative_l2". Channels weigh alike, each in units of its standard deviation.
         incremental_modes: see `IncrementalModes`; None for all modes from the start.
         cache_megabytes: memory for samples; a training set that is larger is read from disk in every epoch.

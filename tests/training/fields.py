@@ -20,7 +20,9 @@ def waves(rng: np.random.Generator, n: int = POINTS) -> Callable[[float], np.nda
     x = np.arange(n) / n
     a, b = rng.normal(size=(2, 3, 1)) / k
     phase = 2 * np.pi * k * x
-    return lambda t: 1 + ((a * np.cos(phase) + b * np.sin(phase)) * np.exp(-DECAY * (2 * np.pi * k) ** 2 * t)).sum(0)
+    return lambda t: (
+        1 + ((a * np.cos(phase) + b * np.sin(phase)) * np.exp(-DECAY * (2 * np.pi * k) ** 2 * t)).sum(0)
+    )
 
 
 def write_static(path: Path, samples: int = 16, n: int = POINTS, seed: int = 0) -> Path:
