@@ -7,20 +7,24 @@ PEERS := .venv-peers
 TORCHMD := .venv-torchmd
 FAIRCHEM := .venv-fairchem
 TORCHTT := .venv-torchtt
+NEURALOP := .venv-neuralop
 
 # One thread for each of two test processes: OpenMP threads that wait for each other spin, and starve on busy cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format bench accuracy constraints clean
+.PHONY: help install demo demo-operator test test-slow lint format bench accuracy constraints clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 install: $(INSTALLED) ## make .venv with sciten and all that development needs
 
 demo: install ## train, evaluate, verify and run a potential on bundled data (about 6 minutes)
 	$(BIN)/python workflows/demo.py
+
+demo-operator: install ## make data, train a neural operator on them and evaluate it (about 3 minutes)
+	$(BIN)/python workflows/train_operator.py
 
 test: lint ## lint, then the fast tests (about 3 minutes)
 	$(PYTEST)
@@ -38,7 +42,7 @@ format: install ## format the code and mend what ruff can mend
 	$(BIN)/python -m ruff check --fix
 	$(BIN)/python -m ruff format
 
-bench: install $(PEERS)/.installed $(TORCHMD)/.installed $(FAIRCHEM)/.installed $(TORCHTT)/.installed ## measure what the README reports, beside the peers (about 3 hours, idle machine)
+bench: install $(PEERS)/.installed $(TORCHMD)/.installed $(FAIRCHEM)/.installed $(TORCHTT)/.installed $(NEURALOP)/.installed ## measure what the README reports, beside the peers (about 3 hours, idle machine)
 	$(BIN)/sciten benchmark mace --peer-python $(CURDIR)/$(PEERS)/bin/python
 	$(BIN)/python benchmarks/mace_parity.py --peer-python $(CURDIR)/$(PEERS)/bin/python
 	$(BIN)/sciten benchmark tensor-products --fairchem-python $(CURDIR)/$(FAIRCHEM)/bin/python \
@@ -46,6 +50,8 @@ bench: install $(PEERS)/.installed $(TORCHMD)/.installed $(FAIRCHEM)/.installed 
 	$(BIN)/python benchmarks/tensornet_parity.py --peer-python $(CURDIR)/$(TORCHMD)/bin/python
 	$(BIN)/sciten benchmark tensor-formats --torchtt-python $(CURDIR)/$(TORCHTT)/bin/python
 	$(BIN)/sciten benchmark pde --torchtt-python $(CURDIR)/$(TORCHTT)/bin/python
+	$(BIN)/sciten benchmark neural-operators --peer-python $(CURDIR)/$(NEURALOP)/bin/python
+	$(BIN)/python benchmarks/patching_memory.py
 	$(BIN)/python benchmarks/datasets_memory.py
 	$(BIN)/python benchmarks/readme_table.py
 
@@ -61,7 +67,7 @@ constraints: install ## write the versions in .venv to constraints.txt
 	@mv constraints.txt.new constraints.txt
 
 clean: ## remove .venv, the peers' environments and what the tools leave behind
-	rm -rf $(VENV) $(PEERS) $(TORCHMD) $(FAIRCHEM) $(TORCHTT) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) $(PEERS) $(TORCHMD) $(FAIRCHEM) $(TORCHTT) $(NEURALOP) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -87,6 +93,11 @@ $(TORCHTT)/.installed: constraints.txt | $(BIN)/python
 	$(PYTHON) -m venv --clear $(TORCHTT)
 	$(TORCHTT)/bin/python -m pip install $$(grep '^torch==' constraints.txt) numpy setuptools wheel ninja
 	$(TORCHTT)/bin/python -m pip install --no-build-isolation --no-binary torchTT torchTT==0.5.0
+	@touch $@
+
+$(NEURALOP)/.installed: constraints.txt | $(BIN)/python
+	$(PYTHON) -m venv --clear $(NEURALOP)
+	$(NEURALOP)/bin/python -m pip install $$(grep '^torch==' constraints.txt) neuraloperator==2.0.0 tensorly-torch
 	@touch $@
 
 $(TORCHMD)/.installed: constraints.txt | $(BIN)/python

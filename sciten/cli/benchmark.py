@@ -18,7 +18,9 @@ Json = Annotated[Path | None, typer.Option(help="Where to write the results.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Timed calls of each program in each case.")]
 TorchTT = Annotated[
     str | None,
-    typer.Option(envvar="SCITEN_TORCHTT_PYTHON", help="Python of an environment with torchTT."),
+    typer.Option(
+        "--torchtt-python", envvar="SCITEN_TORCHTT_PYTHON", help="Python of an environment with torchTT."
+    ),
 ]
 Limit = Annotated[
     float, typer.Option(min=1, help="Seconds for one call; programs that take longer are left out.")
@@ -143,7 +145,7 @@ def tensor_products(
 @app.command()
 def tensor_formats(
     json: Json = None,
-    torchtt_python: TorchTT = None,
+    peer_python: TorchTT = None,
     rounds: Rounds = 7,
     limit: Limit = 300.0,
     small: Small = False,
@@ -155,17 +157,15 @@ def tensor_formats(
     from sciten.cli.benchmarks.low_rank import formats, report
 
     _warn_of_load()
-    document = formats.run(
-        formats.Settings(torchtt_python=torchtt_python, rounds=rounds, limit=limit, small=small)
-    )
+    document = formats.run(formats.Settings(peer_python=peer_python, rounds=rounds, limit=limit, small=small))
     print(report.table(document))
-    _write(document, json, "tensor_formats", complete=torchtt_python is not None and not small)
+    _write(document, json, "tensor_formats", complete=peer_python is not None and not small)
 
 
 @app.command()
 def pde(
     json: Json = None,
-    torchtt_python: TorchTT = None,
+    peer_python: TorchTT = None,
     only: Annotated[
         list[str] | None,
         typer.Option(help="poisson, drift, bits, plane or oscillators; may be given several times."),
@@ -183,14 +183,47 @@ def pde(
 
     parts = _parts("pde", only, dict.fromkeys(pde_.MEASURES, ""))
     _warn_of_load()
-    settings = pde_.Settings(
-        torchtt_python=torchtt_python, only=parts, rounds=rounds, limit=limit, small=small
-    )
-    complete = torchtt_python is not None and parts == tuple(pde_.MEASURES) and not small
+    settings = pde_.Settings(peer_python=peer_python, only=parts, rounds=rounds, limit=limit, small=small)
+    complete = peer_python is not None and parts == tuple(pde_.MEASURES) and not small
     with _kept(_target(json, "pde", complete=complete)) as keep:
         document = pde_.run(settings, after_part=keep)
         print(report.table(document))
         _write(document, json, "pde", complete=complete)
+
+
+@app.command()
+def neural_operators(
+    json: Json = None,
+    peer_python: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SCITEN_NEURALOPERATOR_PYTHON", help="Python of an environment with neuraloperator."
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Parts to measure; may be given several times.")
+    ] = None,
+    rounds: Rounds = 7,
+    limit: Limit = 300.0,
+    small: Small = False,
+) -> None:
+    """Measure training steps of neural operators beside neuraloperator, and their accuracy on data.
+
+    Accuracy needs the data in SCITEN_REFERENCE_DATA. A complete run in a checkout replaces the results in
+    benchmarks/results/ unless --json names another place.
+    """
+    from sciten.cli.benchmarks.low_rank import report
+    from sciten.cli.benchmarks.low_rank.parts import Settings
+    from sciten.cli.benchmarks.neural_operators import measures
+
+    parts = _parts("neural-operators", only, dict.fromkeys(measures.MEASURES, ""))
+    _warn_of_load()
+    settings = Settings(peer_python=peer_python, only=parts, rounds=rounds, limit=limit, small=small)
+    complete = peer_python is not None and parts == tuple(measures.MEASURES) and not small
+    with _kept(_target(json, "neural_operators", complete=complete)) as keep:
+        document = measures.run(settings, after_part=keep)
+        print(report.table(document))
+        _write(document, json, "neural_operators", complete=complete)
 
 
 def _parts(command: str, chosen: list[str] | None, known: Mapping[str, str]) -> tuple[str, ...]:

@@ -61,8 +61,8 @@ def import_(
 ) -> None:
     """Import structures or fields into one HDF5 file and print what it holds.
 
-    HDF5 files of The Well, of PDEBench or with arrays [samples, grid ...] give fields, with their statistics; all
-    other files structures, with their label census.
+    HDF5 files of The Well, of PDEBench, or with arrays of one shape (samples first, then the grid) give fields, with
+    their statistics. All other files give structures, with their label census.
 
     A label that a frame lacks is masked. Frames whose configuration type is IsolatedAtom or isolated_atom
     give isolated-atom energies.

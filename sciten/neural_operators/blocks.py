@@ -47,8 +47,11 @@ class ChannelMap(nn.Module):
         return found.view(*fields.shape[:-1], -1)
 
     def added_to(self, onto: Tensor, fields: Tensor) -> Tensor:
-        """`onto`, a new tensor `[..., outputs]`, with the map of `fields` without its constant added in place."""
-        onto.view(-1, onto.shape[-1]).addmm_(fields.reshape(-1, fields.shape[-1]), self.weight)
+        """`onto`, a new tensor `[..., outputs]`, plus the map of `fields` without its constant, perhaps in place."""
+        rows, sums = fields.reshape(-1, fields.shape[-1]), onto.view(-1, onto.shape[-1])
+        if torch.is_autocast_enabled(fields.device.type):  # which does not know operations in place
+            return torch.addmm(sums, rows, self.weight).view(onto.shape)
+        sums.addmm_(rows, self.weight)
         return onto
 
 
@@ -94,7 +97,7 @@ class ChannelMLP(nn.Module):
         return self.second(nn.functional.gelu(self.first(fields)))  # type: ignore[no-any-return]
 
     def added_to(self, onto: Tensor, fields: Tensor) -> Tensor:
-        """`onto`, a new tensor, with the result without the last constant added in place."""
+        """`onto`, a new tensor, with the result without the last constant added, perhaps in place."""
         return self.second.added_to(onto, nn.functional.gelu(self.first(fields)))
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sciten.errors import ConfigError
+from sciten.neural_operators.dropout import drop_cp, drop_tensor_train, drop_tucker, rank_scales
 from sciten.tensor import CP, TensorTrain, Tucker
 from sciten.tensor.decompose.als import cp_als
 from sciten.tensor.decompose.svd import hosvd, tt_svd
@@ -52,6 +53,16 @@ class Factorization(ABC):
     def cut(self, factors: Sequence[Tensor], places: Sequence[slice]) -> list[Tensor]:
         """The factors of some rows of each mode of the weight; factors may have more axes behind."""
 
+    @abstractmethod
+    def dropped(self, factors: Sequence[Tensor], probability: float) -> list[Tensor]:
+        """The factors, as pairs, with ranks left out at random; see `sciten.neural_operators.dropout`.
+
+        A rank of one is kept, since without it nothing is left.
+
+        Raises:
+            ConfigError: the format has no ranks.
+        """
+
     def description(self) -> dict[str, Any]:
         """As JSON values, for `factorization_from`."""
         return {"kind": type(self).__name__} | {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
@@ -80,6 +91,12 @@ class Dense(Factorization):
     def cut(self, factors: Sequence[Tensor], places: Sequence[slice]) -> list[Tensor]:
         """A part of the weight."""
         return [factors[0][tuple(places)]]
+
+    def dropped(self, factors: Sequence[Tensor], probability: float) -> list[Tensor]:
+        """There are no ranks."""
+        raise ConfigError(
+            "Dense: expected no dropout, since a dense weight has no ranks; use another factorization"
+        )
 
 
 @dataclass(frozen=True)
@@ -120,6 +137,11 @@ class CPFactors(Factorization):
     def cut(self, factors: Sequence[Tensor], places: Sequence[slice]) -> list[Tensor]:
         """Rows of the factors."""
         return [factors[0], *(factor[place] for factor, place in zip(factors[1:], places, strict=True))]
+
+    def dropped(self, factors: Sequence[Tensor], probability: float) -> list[Tensor]:
+        """Outer products are left out."""
+        (scale,) = _scales([len(factors[0])], probability, factors[0])
+        return [drop_cp(factors[0], scale), *factors[1:]]
 
 
 @dataclass(frozen=True)
@@ -174,6 +196,11 @@ class TuckerFactors(Factorization):
         """Rows of the factors."""
         return [factors[0], *(factor[place] for factor, place in zip(factors[1:], places, strict=True))]
 
+    def dropped(self, factors: Sequence[Tensor], probability: float) -> list[Tensor]:
+        """Columns of the factors are left out."""
+        core = factors[0]
+        return [drop_tucker(core, _scales(core.shape[:-1], probability, core)), *factors[1:]]
+
 
 @dataclass(frozen=True)
 class TTFactors(Factorization):
@@ -223,6 +250,12 @@ class TTFactors(Factorization):
         """Slices of the cores."""
         return [core[:, place] for core, place in zip(factors, places, strict=True)]
 
+    def dropped(self, factors: Sequence[Tensor], probability: float) -> list[Tensor]:
+        """Ranks of the bonds are left out."""
+        return drop_tensor_train(
+            factors, _scales([core.shape[2] for core in factors[:-1]], probability, factors[0])
+        )
+
 
 #: The formats that a model file or a configuration can ask for.
 FACTORIZATIONS: Mapping[str, type[Dense] | type[CPFactors] | type[TuckerFactors] | type[TTFactors]] = {
@@ -246,6 +279,10 @@ def factorization_from(description: Factorization | Mapping[str, Any]) -> Factor
             f"factorization: expected kind {', '.join(FACTORIZATIONS)} and its arguments, got {dict(description)}"
         )
     return kind(**values)
+
+
+def _scales(ranks: Sequence[int], probability: float, like: Tensor) -> tuple[Tensor, ...]:
+    return rank_scales(ranks, [probability if rank > 1 else 0.0 for rank in ranks], like, training=True)
 
 
 def _cores(shape: Sequence[int], ranks: Sequence[int]) -> list[tuple[int, ...]]:

@@ -42,6 +42,8 @@ class FNO(NeuralOperator):
         padding: of the other axes, relative to their length.
         factorization: format of the convolutions' weights, or its description; dense without.
         separable: whether convolutions treat each channel by itself.
+        dropout: probability with which each rank of factorised weights is left out of a training step (Kolbeinsson et
+            al., IEEE J. Sel. Top. Signal Process. 15, 630 (2021)).
         input_scale, output_scale: means and standard deviations, see `NeuralOperator`.
         seed: of the first values of the weights.
         dtype: of the weights.
@@ -69,6 +71,7 @@ class FNO(NeuralOperator):
         padding: float = 0.0,
         factorization: Factorization | Mapping[str, Any] | None = None,
         separable: bool = False,
+        dropout: float = 0.0,
         input_scale: Sequence[tuple[float, float]] | None = None,
         output_scale: Sequence[tuple[float, float]] | None = None,
         seed: int = 0,
@@ -91,7 +94,7 @@ class FNO(NeuralOperator):
         self.projection_channels = 2 * hidden_channels if projection_channels is None else projection_channels
         self.mlp_channels = round(hidden_channels / 2) if mlp_channels is None else mlp_channels
         self.skip, self.mlp_skip, self.separable = skip, mlp_skip, separable
-        self.positional_grid, self.padding = positional_grid, padding
+        self.positional_grid, self.padding, self.dropout = positional_grid, padding, dropout
         self.factorization = factorization_from(factorization or self.default_factorization)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -121,6 +124,7 @@ class FNO(NeuralOperator):
             "padding": self.padding,
             "factorization": self.factorization.description(),
             "separable": self.separable,
+            "dropout": self.dropout,
             **self.scales(),
         }
 
@@ -157,8 +161,11 @@ class FNO(NeuralOperator):
 
         An `FNO` where the format is `Dense`, else a `TFNO`.
         """
+        dense = isinstance(factorization_from(factorization), Dense)
         arguments = self.arguments() | {"factorization": factorization}
-        kind = FNO if isinstance(factorization_from(factorization), Dense) else TFNO
+        if dense:
+            arguments["dropout"] = 0.0  # which a dense weight cannot have
+        kind = FNO if dense else TFNO
         found = kind(**arguments, dtype=self.dtype).to(self.device)
         theirs = {name: value for name, value in self.state_dict().items() if ".weight.factors." not in name}
         found.load_state_dict(theirs, strict=False)
@@ -175,6 +182,7 @@ class FNO(NeuralOperator):
             self.modes,
             factorization=self.factorization,
             separable=self.separable,
+            dropout=self.dropout,
             dtype=dtype,
         )
         mlp = ChannelMLP(channels, self.mlp_channels, channels, dtype=dtype) if self.mlp_channels else None

@@ -102,6 +102,7 @@ def matrices_are_cheaper(grid: Sequence[int], modes: Sequence[int]) -> bool:
     return products <= _FFT_COST * 2.5 * prod(grid) * log2(max(2, prod(grid)))
 
 
+@torch.compiler.assume_constant_result  # type: ignore[misc]
 @lru_cache(maxsize=256)
 def _analysis_matrix(n: int, m: int, real: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
     """`[(part, mode), point]` for the last axis, whose input is real; `[(part, mode), (point, part)]` for others."""
@@ -116,6 +117,7 @@ def _analysis_matrix(n: int, m: int, real: bool, dtype: torch.dtype, device: tor
     return rows.reshape(-1, 2 * n).to(device, dtype)
 
 
+@torch.compiler.assume_constant_result  # type: ignore[misc]
 @lru_cache(maxsize=256)
 def _synthesis_matrix(n: int, m: int, real: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
     """`[point, (part, mode)]` for the last axis, whose output is real; `[(point, part), (part, mode)]` for others."""

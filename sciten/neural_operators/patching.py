@@ -161,8 +161,9 @@ class MultigridPatching:
 class Patched(nn.Module):
     """A model that works on patches: `stitch(model(patch(x)))`.
 
-    The model takes `levels + 1` times the channels of the fields. It does not know where a patch lies: coordinates, if
-    they matter, are channels of `x`.
+    The model takes `levels + 1` times the channels of the fields, and so many times their scales. Its own axes are not
+    periodic, unless an axis is one patch. It does not know where a patch lies: coordinates, if they matter, are
+    channels of `x`.
 
     Args:
         model: from `[patches, C * (levels + 1), *patch_shape]` to `[patches, C', *patch_shape]`.

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 from sciten.errors import ConfigError
 from sciten.neural_operators.factorizations import Dense, Factorization, View
-from sciten.neural_operators.fourier import add_synthesis, analyse, mode_shape, require_resolution
+from sciten.neural_operators.fourier import (
+    add_synthesis,
+    analyse,
+    mode_shape,
+    require_resolution,
+    synthesise,
+)
 from sciten.neural_operators.pairs import as_complex, as_pairs, contract_pairs
 from sciten.tensor.formats.base import Format
 
@@ -29,8 +35,12 @@ class SpectralWeight(nn.Module):
         shape: of the weight; a separable one is `[channels, *frequencies]`.
         factorization: the format.
         std: root mean square of the weight at the start.
+        dropout: probability with which each rank is left out of a training step.
         generator: of the first values; torch's own without.
         dtype: of the real numbers.
+
+    Raises:
+        ConfigError: a rank or the dropout is out of range, or there are no ranks to drop.
     """
 
     def __init__(
@@ -39,6 +49,7 @@ class SpectralWeight(nn.Module):
         factorization: Factorization,
         std: float,
         *,
+        dropout: float = 0.0,
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -49,6 +60,9 @@ class SpectralWeight(nn.Module):
         size = _norm(factorization.view([as_complex(factor) for factor in drawn]))
         scale = (std * sqrt(torch.Size(self.shape).numel()) / size) ** (1 / len(drawn))
         self.factors = nn.ParameterList([nn.Parameter((scale * factor).to(dtype)) for factor in drawn])
+        self.dropout = dropout
+        if dropout:
+            factorization.dropped(drawn, dropout)  # refuses what cannot be
 
     def view(self) -> View:
         """The weight as a complex tensor, or as the `CP`, `Tucker` or `TensorTrain` that its factors make."""
@@ -83,7 +97,10 @@ class SpectralWeight(nn.Module):
         separable = len(self.shape) == len(places) + 1
         letters = ("i" if separable else "io") + axes
         channels = [slice(None)] * (len(letters) - len(axes))
-        factors = self.factorization.cut(list(self.factors), [*channels, *places])
+        factors = list(self.factors)
+        if self.dropout and self.training:
+            factors = self.factorization.dropped(factors, self.dropout)
+        factors = self.factorization.cut(factors, [*channels, *places])
         terms = ",".join([f"b{axes}i", *self.factorization.terms(letters)])
         return contract_pairs(f"{terms}->b{axes}{'i' if separable else 'o'}", coefficients, *factors)
 
@@ -96,6 +113,7 @@ class SpectralConvolution(nn.Module):
         modes: how many frequencies are kept along each axis, negative ones counted.
         factorization: format of the weight.
         separable: whether each channel is convolved by itself, with a weight `[channels, *frequencies]`.
+        dropout: of the weight's ranks, in training.
         std: root mean square of the weight at the start; sqrt(2 / (in_channels + out_channels)) without.
         generator: of the first values.
         dtype: of the weights.
@@ -112,6 +130,7 @@ class SpectralConvolution(nn.Module):
         *,
         factorization: Factorization | None = None,
         separable: bool = False,
+        dropout: float = 0.0,
         std: float | None = None,
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
@@ -129,7 +148,12 @@ class SpectralConvolution(nn.Module):
         std = sqrt(2 / (in_channels + out_channels)) if std is None else std
         channels = (in_channels,) if separable else (in_channels, out_channels)
         self.weight = SpectralWeight(
-            (*channels, *mode_shape(modes)), factorization or Dense(), std, generator=generator, dtype=dtype
+            (*channels, *mode_shape(modes)),
+            factorization or Dense(),
+            std,
+            dropout=dropout,
+            generator=generator,
+            dtype=dtype,
         )
         bias = std * torch.randn(out_channels, generator=generator, dtype=torch.float64)
         self.bias = nn.Parameter(bias.to(dtype))
@@ -149,11 +173,23 @@ class SpectralConvolution(nn.Module):
         return self.added_to(self.bias.expand(*fields.shape[:-1], -1).clone(), fields)
 
     def added_to(self, onto: Tensor, fields: Tensor) -> Tensor:
-        """`onto`, a new tensor `[batch, *grid, out_channels]`, with the result without the bias added in place."""
-        require_resolution("SpectralConvolution", fields.shape[1:-1], self.active_modes)
+        """`onto`, a new tensor `[batch, *grid, out_channels]`, plus the result without the bias, perhaps in place.
+
+        In mixed precision transforms and weights stay in the precision of the weights: sums over a whole grid and
+        coefficients of very different sizes would suffer most.
+        """
+        grid = fields.shape[1:-1]
+        require_resolution("SpectralConvolution", grid, self.active_modes)
+        dtype, device = self.bias.dtype, fields.device.type
+        if fields.dtype == onto.dtype == dtype and not torch.is_autocast_enabled(device):
+            return add_synthesis(onto, self._weighted(fields), self.active_modes)
+        with torch.autocast(device, enabled=False):
+            found = synthesise(self._weighted(fields.to(dtype)), self.active_modes, grid)
+        return onto + found.to(onto.dtype)
+
+    def _weighted(self, fields: Tensor) -> Tensor:
         coefficients = analyse(fields, self.active_modes).movedim(1, -1)
-        weighted = self.weight.apply_to(coefficients, self._places())
-        return add_synthesis(onto, weighted.movedim(-1, 1), self.active_modes)
+        return self.weight.apply_to(coefficients, self._places()).movedim(-1, 1)
 
     def _places(self) -> list[slice]:
         """Where the active frequencies lie among all of the weight's."""

@@ -1,8 +1,10 @@
 """Stationary problems on grids, and how they are solved."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from operator import add
 
 import torch
 from torch import Tensor
@@ -66,7 +68,7 @@ def solve(
     Returns:
         The field with its true residual; whether it converged must be looked at. With a multilevel preconditioner C the
         residual is that of C^T A C v = C^T f, since A u cannot be evaluated on very fine grids: neighbouring values
-        agree in all their digits.
+        agree in all their digits; source and boundary data are solved for apart, and it is the larger of theirs.
 
     Raises:
         ConfigError: a coefficient, source or boundary value is not finite or cannot be resolved; shapes do not fit; the
@@ -197,11 +199,14 @@ def _solve_bits(
     resolution = _resolution(solver)
     affine = bitwise.assemble(problem.operator, order, resolution)
     source = order.field(problem.operator.grid, problem.source, resolution)
-    right_side = _without(source, affine, resolution)
     elliptic = None
     if order.multilevel(problem.operator.grid):
-        elliptic = bitwise.elliptic(problem.operator, resolution, right_side.dtype)
+        dtype = (
+            source.dtype if affine.offset is None else torch.promote_types(source.dtype, affine.offset.dtype)
+        )
+        elliptic = bitwise.elliptic(problem.operator, resolution, dtype)
     if elliptic is None:
+        right_side = _without(source, affine, resolution)
         matrix, right_side, note = _balanced(problem.operator, affine.matrix, right_side)
         solution = solver.solve(matrix, right_side, start)
         return replace(solution, message=solution.message + note)
@@ -209,6 +214,15 @@ def _solve_bits(
         raise ConfigError(
             "solve: with a multilevel preconditioner the unknowns are others; expected no start"
         )
+    # Boundary data enter divided by the square of the spacing, beside which a source would be below any tolerance.
+    parts = [source] if affine.offset is None else [source, -affine.offset]
+    return _summed(
+        [_solve_elliptic(elliptic, part, solver) for part in parts if bool(part.norm() > 0)]
+        or [_solve_elliptic(elliptic, source, solver)]
+    )
+
+
+def _solve_elliptic(elliptic: bitwise.Elliptic, right_side: TensorTrain, solver: "LinearSolver") -> Solution:
     change, dtype = elliptic.multilevel, elliptic.matrix.dtype
     goal = change.source(right_side.to(dtype=dtype)).round(1e-15)
     solution = solver.solve(elliptic.matrix, goal)
@@ -216,6 +230,21 @@ def _solve_bits(
     field = change.field(solution.field.to(dtype=dtype)).round(1e-15)
     return replace(
         solution, field=field, message=f"{solution.message}, that with the multilevel preconditioner"
+    )
+
+
+def _summed(solutions: Sequence[Solution]) -> Solution:
+    """The solution for a sum of right sides; residuals are relative to each of them."""
+    if len(solutions) == 1:
+        return solutions[0]
+    worst = max(solutions, key=lambda solution: solution.residual)
+    fields = [solution.field for solution in solutions if isinstance(solution.field, TensorTrain)]
+    dtype = reduce(torch.promote_types, [field.dtype for field in fields])
+    return replace(
+        worst,
+        field=reduce(add, [field.to(dtype=dtype) for field in fields]).round(1e-15),
+        converged=all(solution.converged for solution in solutions),
+        iterations=sum(solution.iterations for solution in solutions),
     )
 
 

@@ -1,4 +1,5 @@
 import ase.io
+import h5py
 import numpy as np
 import pytest
 from ase import Atoms
@@ -6,7 +7,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from typer.testing import CliRunner
 
 from sciten.cli.data import app
-from sciten.datasets import AtomsDataset
+from sciten.datasets import AtomsDataset, FieldDataset
 from sciten.errors import ConfigError, DataError
 from sciten.files import sha256
 
@@ -69,3 +70,68 @@ def test_mistakes_are_errors_of_sciten(files):
         run("import", files / "out.h5", files / "water.xyz")
     with pytest.raises(DataError, match="not an HDF5 file"):
         run("info", files / "water.xyz")
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    generator = np.random.default_rng(0)
+    with h5py.File(tmp_path / "plain.h5", "w") as file:
+        file["a"], file["u"] = generator.normal(size=(2, 4, 6, 5))
+    return tmp_path
+
+
+def test_fields_are_imported_and_told(arrays):
+    output = arrays / "out.h5"
+    done = run(
+        "import",
+        arrays / "plain.h5",
+        output,
+        "--boundary",
+        "wall",
+        "--points",
+        "left",
+        "--name",
+        "mine",
+        "--licence",
+        "MIT",
+    )
+    told = run("info", output)
+    assert done.exit_code == told.exit_code == 0 and f"written: {output}" in done.stdout
+    for text in (
+        f"from plain.h5, sha256 {sha256(arrays / 'plain.h5')}",
+        "licence: MIT",
+        "mine, 4 trajectories",
+        "x: from 0 to 0.833333, spacing 0.166667, wall",
+        "4 x 6 x 5",
+    ):
+        assert text in done.stdout and text in told.stdout
+    dataset = FieldDataset(output, inputs=["a"], targets=["u"])
+    assert len(dataset) == 4 and dataset.statistics.inputs.std.item() == pytest.approx(1, abs=0.3)
+
+
+def test_a_file_of_fields_gets_statistics_by_importing_it_again(arrays):
+    run("import", arrays / "plain.h5", arrays / "bare.h5", "--boundary", "periodic")
+    with h5py.File(arrays / "bare.h5", "r+") as file:
+        del file["normalisation"]
+    assert "`sciten data import bare.h5 OUT.h5` writes them" in run("info", arrays / "bare.h5").stdout
+    assert "no statistics" not in run("import", arrays / "bare.h5", arrays / "full.h5").stdout
+
+
+def test_mistakes_with_fields_are_errors_of_sciten(arrays, files):
+    plain, out = arrays / "plain.h5", arrays / "out.h5"
+    with pytest.raises(
+        ConfigError, match="--energy-key is for structures, which these files are not; leave it out"
+    ):
+        run("import", plain, out, "--energy-key", "E")
+    with pytest.raises(ConfigError, match="--boundary is for fields, which these files are not"):
+        run("import", files / "water.xyz", out, "--boundary", "wall")
+    with pytest.raises(ConfigError, match="files of structures or of fields, got both"):
+        run("import", files / "water.xyz", plain, out)
+    with pytest.raises(ConfigError, match="give --boundary"):
+        run("import", plain, out)
+    with pytest.raises(DataError, match="no such file"):
+        run("import", arrays / "none.h5", out)
+    with pytest.raises(
+        DataError, match=r"not an atoms file of sciten .*; make one with `sciten data import`"
+    ):
+        run("info", plain)

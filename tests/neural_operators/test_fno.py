@@ -185,3 +185,32 @@ def test_bad_input_is_refused() -> None:
         small(skip="conv")
     with pytest.raises(ConfigError, match="in_channels of at least 1"):
         small(in_channels=0)
+
+
+@pytest.mark.parametrize("factorization", [Dense(), TuckerFactors(0.2)], ids=str)
+def test_mixed_precision_gives_nearly_the_same(factorization: Factorization) -> None:
+    model = TFNO(2, 1, (4, 4), 8, n_layers=2, factorization=factorization, seed=1)
+    fields = torch.randn(2, 2, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(fields)
+        found.float().square().mean().backward()
+    error = (found.float() - model(fields)).norm() / model(fields).norm()
+    assert float(error) < 0.03
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "factorization", [Dense(), CPFactors(4), TuckerFactors(0.2), TTFactors(0.2)], ids=str
+)
+def test_compiled_operators_are_the_same_in_one_graph(factorization: Factorization) -> None:
+    model = TFNO(2, 1, (4, 4), 8, n_layers=2, factorization=factorization, dtype=torch.float64)
+    fields = torch.randn(2, 2, 8, 8, dtype=torch.float64)
+    compiled = torch.compile(model, fullgraph=True)
+    torch.testing.assert_close(compiled(fields), model(fields))
+    gradients = []
+    for each in (model, compiled):
+        model.zero_grad()
+        each(fields).square().mean().backward()
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    torch.testing.assert_close(gradients[0], gradients[1])

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sciten.errors import ConfigError
+from sciten.neural_operators.fno import FNO
 from sciten.neural_operators.patching import MultigridPatching, Patched
 
 
@@ -213,6 +214,17 @@ def test_a_few_patches_at_a_time_are_the_same_step() -> None:
         torch.testing.assert_close(found, whole)
         for a, b in zip(own, gradients, strict=True):
             torch.testing.assert_close(a, b)
+
+
+def test_fourier_neural_operators_work_on_patches() -> None:
+    patching = MultigridPatching((2, 3), 1, 0.2, (True, False))
+    model = FNO(4, 1, modes=(4, 4), hidden_channels=4, n_layers=2, periodic=False, dtype=torch.float64)
+    x = random_field(2, 2, 17, 20)
+    whole, gradients = step(Patched(model, patching), x)
+    assert whole.shape == (2, 1, 17, 20)
+    found, own = step(Patched(model, patching, 4), x)
+    torch.testing.assert_close(found, whole)
+    torch.testing.assert_close(own, gradients)
 
 
 def test_dropout_is_the_same_when_it_is_computed_again() -> None:

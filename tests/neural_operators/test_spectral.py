@@ -180,3 +180,27 @@ def test_bad_arguments_are_refused() -> None:
 @pytest.mark.parametrize("factorization", FORMATS, ids=str)
 def test_descriptions_describe(factorization: Factorization) -> None:
     assert factorization_from(factorization.description()) == factorization
+
+
+@pytest.mark.parametrize(
+    "factorization", [CPFactors(4), TuckerFactors([2, 2, 2, 2]), TTFactors([2, 3, 2])], ids=str
+)
+def test_dropout_leaves_the_mean_of_the_output(factorization: Factorization) -> None:
+    layer = SpectralConvolution(
+        3, 3, (4, 4), factorization=factorization, dropout=0.2, generator=torch.Generator().manual_seed(0)
+    )
+    fields = torch.randn(1, 6, 6, 3)
+    with torch.no_grad():
+        expected = layer.eval()(fields)
+        assert torch.equal(layer(fields), expected)
+        torch.manual_seed(0)
+        layer.train()
+        drawn = torch.stack([layer(fields) for _ in range(3000)])
+    spread = drawn.std(0) / 3000**0.5
+    assert float(((drawn.mean(0) - expected) / spread).abs().max()) < 5
+    assert float(drawn.std(0).mean()) > 0.01
+
+
+def test_dense_weights_have_no_ranks_to_drop() -> None:
+    with pytest.raises(ConfigError, match="no ranks"):
+        SpectralConvolution(3, 3, (4, 4), dropout=0.1)

@@ -368,3 +368,15 @@ def test_starts_on_other_devices_are_refused(format_: Any) -> None:
     bits = TensorTrain.ones([2] * 6, device="meta")
     with pytest.raises(ConfigError, match="on the CPU"):
         solve(Problem(problem.operator, bits), format=Bits(interleave=True))
+
+
+@pytest.mark.parametrize("levels", [10, 25, 30])
+def test_boundary_data_do_not_hide_the_source_on_fine_grids(levels: int) -> None:
+    """Data are divided by the square of the spacing, up to 10^18 times the source."""
+    grid = Grid.uniform([(0.0, 1.0)], 2**levels, boundary=[(Dirichlet(1.0), Dirichlet(2.0))])
+    solution = solve(Problem(-laplacian(grid), 1.0), format=Bits())
+    assert solution.converged
+    places = torch.randint(0, 2**levels, (50, 1), generator=torch.Generator().manual_seed(0))
+    x = grid.axes[0].first + grid.axes[0].spacing * places[:, 0].to(torch.float64)
+    found = solution.field.at(Bits().indices(grid, places))
+    torch.testing.assert_close(found, 1 + x + x * (1 - x) / 2, rtol=0, atol=1e-5)

@@ -198,7 +198,8 @@ class FieldDataset(Dataset[FieldSample]):
         """
         values = {name: stored_moments(self.paths, name) for name in (*self.inputs, *self.targets)}
         changes = None
-        if self.stride == 1 and self._varies(self.targets[0]) and self._layout.n_times > 1:
+        several = all(reader.layout.n_times > 1 for reader in self._readers)
+        if self.stride == 1 and self._varies(self.targets[0]) and several:
             changes = [stored_moments(self.paths, name, differences=True) for name in self.targets]
         return FieldStatistics(
             inputs=ChannelStatistics.of([values[n] for n in (*self._state * self.history, *self._static)]),
@@ -310,7 +311,7 @@ def _names(what: str, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _steps(subsample: int | Sequence[int], grid: FieldGrid) -> tuple[int, ...]:
-    steps = (subsample,) * len(grid.axes) if isinstance(subsample, int) else tuple(subsample)
+    steps = (subsample,) * len(grid.axes) if isinstance(subsample, int | np.integer) else tuple(subsample)
     if len(steps) != len(grid.axes):
         raise ConfigError(
             f"subsample: expected a number for each of {len(grid.axes)} axes, got {list(steps)}"

@@ -107,13 +107,8 @@ def _read(path: Path, file: h5py.File) -> Layout:
                 f"{path}: two fields are called {name!r} ({fields[name].group} and {group}); rename one"
             )
         fields[name] = _read_field(path, file, group, name, grid, n_trajectories, times.shape[-1])
-    parameters = {
-        name: float(file.attrs[name])
-        for name in strings(file.attrs.get("simulation_parameters", ()))
-        if name in file.attrs
-        and np.ndim(file.attrs[name]) == 0
-        and np.asarray(file.attrs[name]).dtype.kind in "biuf"
-    }
+    numbers = root_numbers(file)
+    named = strings(file.attrs.get("simulation_parameters", ()))
     return Layout(
         path=path,
         name=str(file.attrs.get("dataset_name", path.stem)),
@@ -122,7 +117,7 @@ def _read(path: Path, file: h5py.File) -> Layout:
         times=times,
         n_trajectories=n_trajectories,
         fields=fields,
-        parameters=parameters,
+        parameters={name: numbers[name] for name in named if name in numbers},
         record={name: str(file.attrs[name]) for name in _RECORD if name in file.attrs},
         sources=tuple(json.loads(file.attrs.get("sources", "[]"))),
     )
@@ -161,7 +156,7 @@ def _read_boundaries(file: h5py.File) -> dict[str, tuple[Boundary, Boundary]]:
         for axis, name in enumerate(names):
             ends = found.setdefault(name, ["open", "open"])
             for end, index in enumerate((0, -1)):
-                at_end = mask.take(index, axis=axis)
+                at_end = mask.take(index, axis=mask.ndim - len(names) + axis)  # of all samples and times
                 # A wall must cover the whole side; the others count where any part of it is such.
                 holds = at_end.all() if kind == "wall" else at_end.any()
                 if holds:
@@ -199,6 +194,15 @@ def _read_field(
     return Field(
         name, order, time, sample, bare.dim_varying, components, symmetry if order == 2 else "", in_space
     )
+
+
+def root_numbers(file: h5py.File) -> dict[str, float]:
+    """The root attributes that are single numbers."""
+    return {
+        name: float(value)
+        for name, value in file.attrs.items()
+        if np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
+    }
 
 
 def strings(values: Any) -> list[str]:

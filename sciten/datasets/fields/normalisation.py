@@ -12,10 +12,12 @@ from sciten.datasets.fields.layout import open_fields
 from sciten.datasets.fields.statistics import GROUP, Moments, pool, read
 from sciten.errors import DataError
 
+_ROUNDING = 1e-12  # of the mean: the deviation that rounding gives to values that are all the same
+
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """Mean and standard deviation of each channel, `[C]`, in float64; 1 stands for a deviation of zero."""
+    """Mean and standard deviation of each channel, `[C]`, in float64; 1 stands in for a deviation of zero."""
 
     mean: Tensor
     std: Tensor
@@ -25,7 +27,8 @@ class ChannelStatistics:
         """Of channels one after another, each entry having some of them."""
         mean = np.concatenate([np.zeros(0), *(one.mean.reshape(-1) for one in moments)])
         std = np.concatenate([np.zeros(0), *(one.std.reshape(-1) for one in moments)])
-        return cls(torch.from_numpy(mean), torch.from_numpy(np.where(std > 0, std, 1.0)))
+        varies = std > _ROUNDING * np.abs(mean)
+        return cls(torch.from_numpy(mean), torch.from_numpy(np.where(varies, std, 1.0)))
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ import h5py
 import numpy as np
 
 from sciten.datasets.fields.grid import Axis, Boundary
+from sciten.datasets.fields.layout import root_numbers
 from sciten.datasets.fields.schema import Field
 from sciten.datasets.fields.sources import (
     AXIS_NAMES,
     FieldSource,
-    attribute_parameters,
     one_row,
     unit_axis,
 )
@@ -60,7 +60,7 @@ def _scalar(path: Path, file: h5py.File, boundary: Boundary) -> FieldSource:
         axes=_axes(path, file, tensor.shape[2:], boundary),
         fields=(Field("u"),),
         times=_times(path, file["t-coordinate"][()], tensor.shape[1]),
-        parameters=attribute_parameters(file),
+        parameters=root_numbers(file),
         n_samples=tensor.shape[0],
         read=lambda i: {"u": tensor[i]},
     )
@@ -75,7 +75,7 @@ def _darcy(path: Path, file: h5py.File, boundary: Boundary) -> FieldSource:
         axes=_axes(path, file, tuple(grid), boundary),
         fields=(Field("nu", time_varying=False), Field("u", time_varying=False)),
         times=None,
-        parameters=attribute_parameters(file),
+        parameters=root_numbers(file),
         n_samples=n,
         read=lambda i: {"nu": coefficient[i], "u": solution[i, 0]},
     )
@@ -91,7 +91,7 @@ def _compressible(path: Path, file: h5py.File, boundary: Boundary | None) -> Fie
         axes=_axes(path, file, tuple(grid), boundary or _boundary_in_name(path)),
         fields=(Field("density"), Field("pressure"), Field("velocity", order=1)),
         times=_times(path, file["t-coordinate"][()], n_times),
-        parameters=attribute_parameters(file),
+        parameters=root_numbers(file),
         n_samples=n,
         read=lambda i: {
             "density": density[i],
@@ -136,7 +136,7 @@ def _incompressible(path: Path, file: h5py.File, boundary: Boundary) -> FieldSou
         ),
         fields=tuple(fields),
         times=_times(path, one_row(path, file["t"][()]), n_times),
-        parameters=attribute_parameters(file),
+        parameters=root_numbers(file),
         n_samples=n,
         read=read,
     )
@@ -164,7 +164,7 @@ def _groups(path: Path, file: h5py.File, groups: list[str], boundary: Boundary |
         axes=axes,
         fields=tuple(Field(name) for name in names),
         times=_times(path, file[groups[0]]["grid"]["t"][()], n_times),
-        parameters=attribute_parameters(file),
+        parameters=root_numbers(file),
         n_samples=len(groups),
         read=read,
     )

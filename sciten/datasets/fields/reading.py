@@ -28,10 +28,11 @@ class FieldReader:
         self._points = tuple(slice(None, None, step) for step in steps)
         self._file: h5py.File | None = None
         self._process = os.getpid()
+        self._stored: dict[str, h5py.Dataset] = {}  # open, so that chunks stay in HDF5's cache
         self._kept: dict[str, np.ndarray] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None, "_kept": {}}
+        return {**self.__dict__, "_file": None, "_stored": {}, "_kept": {}}
 
     @property
     def path(self) -> Path:
@@ -42,7 +43,7 @@ class FieldReader:
         """Close the file, and forget what was kept; it is opened again when something is read."""
         if self._file is not None and self._process == os.getpid():
             self._file.close()
-        self._file, self._kept = None, {}
+        self._file, self._stored, self._kept = None, {}, {}
 
     def n_values(self, names: Sequence[str]) -> int:
         """How many values the whole of some fields has in memory, after subsampling."""
@@ -102,10 +103,11 @@ class FieldReader:
     def _read(self, field: Field, rows: tuple[int | slice, ...]) -> np.ndarray:
         if self._file is None or self._process != os.getpid():
             # Not open yet, or open in the parent that this process was forked from.
-            self._file, self._process = open_fields(self.path), os.getpid()
+            self._file, self._stored, self._process = open_fields(self.path), {}, os.getpid()
         try:
-            stored = self._file[field.location]
-            values: np.ndarray = np.asarray(stored[rows])
+            if field.name not in self._stored:
+                self._stored[field.name] = self._file[field.location]
+            values: np.ndarray = np.asarray(self._stored[field.name][rows])
         except (OSError, RuntimeError, KeyError) as error:
             text = " ".join(str(error).split())[:160]
             raise DataError(f"{self.path}: damaged file, make or import it again ({text})") from error

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from sciten.datasets.fields.grid import Axis, Boundary
-from sciten.datasets.fields.layout import Layout, read_layout
+from sciten.datasets.fields.layout import Layout, read_layout, root_numbers
 from sciten.datasets.fields.schema import Field
 from sciten.errors import ConfigError, DataError
 
@@ -120,19 +120,10 @@ def plain_source(
         axes=tuple(unit_axis(name, m, boundary, points) for name, m in zip(AXIS_NAMES, grid, strict=False)),
         fields=tuple(Field(name, time_varying=False) for name in arrays),
         times=None,
-        parameters=attribute_parameters(file),
+        parameters=root_numbers(file),
         n_samples=n,
         read=lambda i: {name: stored[i] for name, stored in arrays.items()},
     )
-
-
-def attribute_parameters(file: h5py.File) -> dict[str, float]:
-    """The root attributes that are single numbers."""
-    return {
-        name: float(value)
-        for name, value in file.attrs.items()
-        if np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
-    }
 
 
 def one_row(path: Path, times: np.ndarray) -> np.ndarray:

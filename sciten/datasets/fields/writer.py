@@ -99,8 +99,8 @@ class FieldWriter:
         for group in schema.GROUPS:
             names = [field.name for field in self._fields.values() if field.group == group]
             set_names(self._new.file.create_group(group), "field_names", names)
-        for field in self._fields.values():
-            self._create(field)
+        # Kept open: closing a dataset compresses the chunk that was begun.
+        self._stored = {name: self._create(field) for name, field in self._fields.items()}
         if self._parameters:
             self.share(self._parameters)
         return self
@@ -130,7 +130,7 @@ class FieldWriter:
         if self._unique:
             self._check_unique(values, place)
         for name, value in values.items():
-            stored = self._new.file[self._fields[name].location]
+            stored = self._stored[name]
             stored.resize(self._written + 1, axis=0)
             stored[self._written] = value
             self._moments[name].add(value)
@@ -144,7 +144,7 @@ class FieldWriter:
         for name, value in self._checked(values, place, sample_varying=False, optional=missing).items():
             if name in self._shared:
                 raise ConfigError(f"{place}: {name!r} was given already; give it once")
-            self._new.file[self._fields[name].location][...] = value
+            self._stored[name][...] = value
             self._moments[name].add(value)
             self._shared.add(name)
 
@@ -209,7 +209,7 @@ class FieldWriter:
                 f"{where}: expected axes of other names than 'time'; times are an argument of their own"
             )
 
-    def _create(self, field: Field) -> None:
+    def _create(self, field: Field) -> h5py.Dataset:
         shape = field.sample_shape(self.grid, len(self._times))
         group = self._new.file[field.group]
         if field.sample_varying:
@@ -233,6 +233,7 @@ class FieldWriter:
         if field.order == 2:
             for symmetry in ("symmetric", "antisymmetric"):
                 stored.attrs[symmetry] = field.symmetry == symmetry
+        return stored
 
     def _check_complete(self) -> None:
         if self._written == 0:

@@ -31,8 +31,8 @@ def _arithmetic(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
     if not settings.small:
         cases = {"round": (100, 200, 1e-10), "multiply": (50, 50, 0.0), "inner": (50, 50, 0.0)}
     programs = [Program("sciten", threads=threads) for threads in (1, 2)]
-    if settings.torchtt_python is not None:
-        programs += [Program("torchTT", settings.torchtt_python, threads=threads) for threads in (1, 2)]
+    if settings.peer_python is not None:
+        programs += [Program("torchTT", settings.peer_python, threads=threads) for threads in (1, 2)]
     rows = []
     for task, (least, rank, tolerance) in cases.items():
         generator = torch.Generator().manual_seed(0)

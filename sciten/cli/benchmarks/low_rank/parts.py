@@ -17,14 +17,14 @@ class Settings:
     """What to measure.
 
     Args:
-        torchtt_python: Python of an environment with torchTT.
+        peer_python: Python of an environment with the peer (torchTT, or neuraloperator).
         only: names of parts; by default all.
         rounds: of timing.
         limit: seconds for a call of a peer.
         small: tiny sizes, to try the command.
     """
 
-    torchtt_python: str | None = None
+    peer_python: str | None = None
     only: tuple[str, ...] | None = None
     rounds: int = 5
     limit: float = 300.0

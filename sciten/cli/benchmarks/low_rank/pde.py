@@ -50,7 +50,7 @@ def run(
 
 def _peers(settings: Settings, *, all_ways: bool) -> list[Program]:
     """torchTT: with and without its preconditioner and its C++; or the way that is best for variable coefficients."""
-    python = settings.torchtt_python
+    python = settings.peer_python
     if python is None:
         return []
     preconditioned = [

@@ -1,0 +1,1 @@
+"""How fast and how accurate are neural operators with dense and with factorised weights?"""

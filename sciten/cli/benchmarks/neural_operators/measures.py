@@ -1,0 +1,25 @@
+"""The parts of the benchmark of neural operators."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sciten.cli.benchmarks.low_rank import parts
+from sciten.cli.benchmarks.low_rank.parts import Measure, Settings
+from sciten.cli.benchmarks.neural_operators import darcy, step
+
+QUESTION = (
+    "neural operators with dense and factorised weights: time and memory beside neuraloperator, and accuracy"
+)
+
+#: By name.
+MEASURES: Mapping[str, Measure] = {"step": step.measure, "darcy": darcy.measure}
+
+
+def run(
+    settings: Settings,
+    *,
+    progress: bool = True,
+    after_part: Callable[[dict[str, Any]], object] | None = None,
+) -> dict[str, Any]:
+    """Measure, and return a document for JSON; `after_part` is given what there is so far after every part."""
+    return parts.run(QUESTION, MEASURES, settings, progress=progress, after_part=after_part)
