@@ -213,11 +213,15 @@ class ModelFormat(Generic[M]):
 
 
 def format_name(path: str | os.PathLike[str]) -> str:
-    """Which format a model folder, or a training output folder, is of; "" where its document does not say.
+    """Which format a model folder, or a training output folder, is of; "" where it does not say, and for a file.
+
+    Whoever loads a file says why it is none, and what to do.
 
     Raises:
         ModelError: there is no model.
     """
+    if Path(path).is_file():
+        return ""
     return str(read_document(model_folder(path) / "model.json").get("format", ""))
 
 

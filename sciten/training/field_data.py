@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sciten.datasets import FieldBatch, FieldDataset, collate_fields
-from sciten.errors import DataError
+from sciten.errors import ConfigError, DataError
 from sciten.model_files import DTYPES
 from sciten.neural_operators.files import Roles
 from sciten.training.data import split
@@ -75,15 +76,17 @@ class FieldData:
 
 def open_dataset(config: OperatorConfig, path: Path) -> FieldDataset:
     """The samples that a configuration takes from a file."""
-    return FieldDataset(
-        path,
-        inputs=config.inputs,
-        targets=config.targets,
-        history=config.history,
-        horizon=config.horizon,
-        stride=config.stride,
-        subsample=config.subsample,
-        dtype=DTYPES[config.dtype],
+    return _even(
+        FieldDataset(
+            path,
+            inputs=config.inputs,
+            targets=config.targets,
+            history=config.history,
+            horizon=config.horizon,
+            stride=config.stride,
+            subsample=config.subsample,
+            dtype=DTYPES[config.dtype],
+        )
     )
 
 
@@ -102,14 +105,16 @@ def open_for(
     """
 
     def opened(stride: int) -> FieldDataset:
-        return FieldDataset(
-            path,
-            inputs=roles.inputs,
-            targets=roles.targets,
-            history=roles.history,
-            stride=stride,
-            subsample=subsample,
-            dtype=dtype,
+        return _even(
+            FieldDataset(
+                path,
+                inputs=roles.inputs,
+                targets=roles.targets,
+                history=roles.history,
+                stride=stride,
+                subsample=subsample,
+                dtype=dtype,
+            )
         )
 
     if roles.time_step is None:
@@ -138,6 +143,7 @@ def open_fields(
     if config.valid_file is not None:
         chosen, other = np.arange(len(dataset)), open_dataset(config, config.valid_file)
         aside = np.arange(len(other))
+        _require_same_domain(dataset, other)
     else:
         # Windows of one trajectory resemble each other: a trajectory is trained on, or validated on, as a whole.
         ours, theirs = split(np.unique(owners), config.valid_fraction or 0.0, config.valid_seed)
@@ -145,12 +151,44 @@ def open_fields(
         aside = np.flatnonzero(np.isin(owners, theirs))
     if len(chosen) == 0:
         raise DataError(
-            f"{config.train_file}: its {len(np.unique(owners))} trajectories leave none to train on; give a valid_file"
+            f"{config.train_file}: its {len(np.unique(owners))} trajectories leave none to train on; give a "
+            "valid_file, or set valid_fraction=0"
         )
     room = config.cache_megabytes / 2
     return FieldData(
         FieldSamples(dataset, chosen, room, device, progress=progress),
         FieldSamples(other, aside, room, device, progress=progress) if len(aside) else None,
+    )
+
+
+def _even(dataset: FieldDataset) -> FieldDataset:
+    """The dataset; raises `ConfigError` naming the axis whose points are not equally spaced."""
+    try:
+        _ = dataset.grid.spacing
+    except ConfigError as error:
+        raise ConfigError(f"{dataset.paths[0]}: {error}") from None
+    return dataset
+
+
+def _require_same_domain(dataset: FieldDataset, other: FieldDataset) -> None:
+    """Raise `DataError` where two files differ in their axes; the numbers of points may differ."""
+    for a, b in zip_longest(dataset.grid.axes, other.grid.axes):
+        if (
+            a is None
+            or b is None
+            or a.is_periodic != b.is_periodic
+            or abs(a.length - b.length) > 1e-2 * a.length
+        ):
+            raise DataError(
+                f"{other.paths[0]}: expected the axes of {dataset.paths[0]}, {_axes(dataset)}, got {_axes(other)}; "
+                "validate on fields of the same domain"
+            )
+
+
+def _axes(dataset: FieldDataset) -> str:
+    kinds = {True: "periodic", False: "bounded"}
+    return ", ".join(
+        f"{axis.name} of length {axis.length:g} ({kinds[axis.is_periodic]})" for axis in dataset.grid.axes
     )
 
 

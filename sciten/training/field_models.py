@@ -6,7 +6,6 @@ from torch import Tensor
 
 from sciten.datasets import FieldDataset
 from sciten.datasets.fields import ChannelStatistics
-from sciten.errors import ConfigError
 from sciten.model_files import DTYPES
 from sciten.neural_operators import NeuralOperator
 from sciten.neural_operators.files import load_operator
@@ -20,9 +19,8 @@ def build(config: OperatorConfig, dataset: FieldDataset) -> NeuralOperator:
 
     Raises:
         DataError: the dataset has no statistics, and the configuration does not say the scales.
-        ConfigError: points are not equally spaced, or an argument does not fit.
+        ConfigError: an argument does not fit.
     """
-    require_even(dataset)
     if config.initial_model is not None:
         return load_operator(config.initial_model, dtype=DTYPES[config.dtype])
     arguments: dict[str, Any] = {key: value for key, value in config.model.items() if key != "kind"}
@@ -31,14 +29,6 @@ def build(config: OperatorConfig, dataset: FieldDataset) -> NeuralOperator:
     kind: Any = operator_class(config.model["kind"])
     model: NeuralOperator = kind(**arguments, seed=config.seed, dtype=DTYPES[config.dtype])
     return model
-
-
-def require_even(dataset: FieldDataset) -> None:
-    """Raise `ConfigError` naming the axis whose points are not equally spaced."""
-    try:
-        _ = dataset.grid.spacing
-    except ConfigError as error:
-        raise ConfigError(f"{dataset.paths[0]}: {error}") from None
 
 
 def _from_data(dataset: FieldDataset, given: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The verbs `train` and `evaluate` with neural operators, as the command line runs them."""
+"""The verbs `train`, `evaluate` and `verify` with neural operators, as the command line runs them."""
 
 import json
 from collections.abc import Callable
@@ -10,16 +10,20 @@ from typer.testing import CliRunner
 
 from sciten.cli.evaluate import evaluate
 from sciten.cli.train import train
-from sciten.errors import ConfigError
+from sciten.cli.verify import verify
+from sciten.errors import ConfigError, ModelError
 from sciten.neural_operators import FNO, save_operator
+from sciten.neural_operators.files import Roles
 from sciten.training import OperatorConfig
 from tests.cli.models import write_model
-from tests.training.fields import evolution, operator_config, static, write_static  # noqa: F401 (fixtures)
+from tests.training.conftest import evolution, operator_config, static  # noqa: F401 (fixtures)
+from tests.training.fields import write_static
 
 Make = Callable[..., OperatorConfig]
 app = typer.Typer()
 app.command()(train)
 app.command()(evaluate)
+app.command()(verify)
 
 
 def run(*arguments: object) -> str:
@@ -90,3 +94,23 @@ def test_options_of_operators_are_refused_for_potentials(static: Path, tmp_path:
     model = write_model(tmp_path / "potential")
     with pytest.raises(ConfigError, match="--steps is for neural operators"):
         run("evaluate", model, static, "--steps", 3)
+
+
+def test_verify_says_what_a_model_is_tested_on(static: Path, tmp_path: Path) -> None:  # noqa: F811
+    save_operator(
+        FNO(1, 1, modes=[4], hidden_channels=4), tmp_path / "model", roles=Roles(("before",), ("after",))
+    )
+    printed = run("verify", tmp_path / "model", "--data", static, "--json", tmp_path / "verify.json")
+    assert "every check passed" in printed
+    assert json.loads((tmp_path / "verify.json").read_text())["fields"] == ["static.h5 on 24 points"]
+    with pytest.raises(ConfigError, match="--structure is for potentials"):
+        run("verify", tmp_path / "model", "--structure", static)
+    with pytest.raises(ConfigError, match="--data is for neural operators"):
+        run("verify", write_model(tmp_path / "potential"), "--data", static)
+
+
+def test_a_pickled_model_is_told_how_to_be_converted(tmp_path: Path, static: Path) -> None:  # noqa: F811
+    (tmp_path / "old.model").write_bytes(b"\x80\x04")
+    for arguments in (("evaluate", tmp_path / "old.model", static), ("verify", tmp_path / "old.model")):
+        with pytest.raises(ModelError, match="convert_mace"):
+            run(*arguments)

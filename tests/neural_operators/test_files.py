@@ -69,3 +69,10 @@ def test_pickles_and_impossible_requests_are_refused(folder: Path, tmp_path: Pat
         load_operator(folder, dtype=torch.float16)
     with pytest.raises(ConfigError, match="'gpu'"):
         load_operator(folder, device="gpu")
+
+
+def test_scales_in_whole_numbers_are_real_numbers() -> None:
+    whole, real = (ToyOperator(1, 1, input_scale=[pair]) for pair in ((3, 2), (3.0, 2.0)))
+    assert whole.dtype == torch.float32
+    fields = torch.full((1, 1, 4), 0.7)
+    assert torch.equal(whole(fields), real(fields))

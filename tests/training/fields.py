@@ -4,10 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from sciten.datasets import Axis, Field, FieldWriter
-from sciten.training import OperatorConfig
 
 POINTS, DECAY = 24, 0.02
 #: An operator small enough that a test trains it in a second.
@@ -51,34 +49,3 @@ def write_evolution(path: Path, samples: int = 6, times: int = 7, seed: int = 0)
             solution = waves(rng)
             writer.append({"u": np.stack([solution(t) for t in stored])})
     return path
-
-
-@pytest.fixture(scope="session")
-def static(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_static(tmp_path_factory.mktemp("fields") / "static.h5")
-
-
-@pytest.fixture(scope="session")
-def evolution(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_evolution(tmp_path_factory.mktemp("fields") / "evolution.h5")
-
-
-@pytest.fixture
-def operator_config(static: Path, tmp_path: Path) -> Callable[..., OperatorConfig]:
-    """A configuration of a small run on `static`, with changes."""
-
-    def make(**changes: object) -> OperatorConfig:
-        settings = {
-            "train_file": static,
-            "output": tmp_path / "run",
-            "inputs": ["before"],
-            "targets": ["after"],
-            "model": TINY_FNO,
-            "epochs": 3,
-            "batch_size": 4,
-            "threads": 1,
-            **changes,
-        }
-        return OperatorConfig(**settings)
-
-    return make

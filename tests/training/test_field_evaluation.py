@@ -14,7 +14,6 @@ from sciten.training import evaluate_operator
 from sciten.training.field_errors import FieldErrors
 from sciten.training.field_evaluation import Course, Summary
 from tests.operators import ToyOperator
-from tests.training.fields import evolution, static  # noqa: F401 (fixtures)
 
 
 def factor(value: float, inputs: int = 1) -> ToyOperator:
@@ -30,7 +29,7 @@ def opened(path: Path, **options: object) -> FieldDataset:
     return FieldDataset(path, inputs=["u"], targets=["u"], dtype=torch.float64, **options)
 
 
-def test_static_errors_are_those_of_numpy(static: Path) -> None:  # noqa: F811
+def test_static_errors_are_those_of_numpy(static: Path) -> None:
     dataset = FieldDataset(static, inputs=["before"], targets=["after"], dtype=torch.float64)
     evaluation = evaluate_operator(factor(0.5), dataset, batch_size=5)
     ratios = [
@@ -47,7 +46,7 @@ def test_static_errors_are_those_of_numpy(static: Path) -> None:  # noqa: F811
     "options", [{}, {"history": 2}, {"stride": 2}, {"horizon": 3}, {"stride": 2, "horizon": 2}]
 )
 def test_rollouts_follow_a_trajectory_from_its_start_to_its_end(
-    evolution: Path,  # noqa: F811
+    evolution: Path,
     options: dict[str, int],
 ) -> None:
     """A model that multiplies by a number predicts powers of it times the first frame, and that is all."""
@@ -69,7 +68,7 @@ def test_rollouts_follow_a_trajectory_from_its_start_to_its_end(
             assert evaluation.errors["relative_l2"][trajectory, step] == pytest.approx(float(ratio), rel=1e-9)
 
 
-def test_chosen_samples_stand_for_their_trajectories_and_steps_can_be_fewer(evolution: Path) -> None:  # noqa: F811
+def test_chosen_samples_stand_for_their_trajectories_and_steps_can_be_fewer(evolution: Path) -> None:
     dataset, model = opened(evolution), factor(0.9)
     everything = evaluate_operator(model, dataset).errors["relative_l2"]
     windows = len(dataset) // 6
@@ -79,7 +78,7 @@ def test_chosen_samples_stand_for_their_trajectories_and_steps_can_be_fewer(evol
         evaluate_operator(model, dataset, steps=7)
 
 
-def test_best_median_and_worst_are_shown(static: Path) -> None:  # noqa: F811
+def test_best_median_and_worst_are_shown(static: Path) -> None:
     dataset = FieldDataset(static, inputs=["before"], targets=["after"], dtype=torch.float64)
     evaluation = evaluate_operator(factor(0.5), dataset)
     errors = evaluation.errors["relative_l2"][:, 0]
@@ -99,7 +98,7 @@ def shown(paths: list[Path]) -> None:
             assert len(set(image.convert("L").tobytes())) > 20  # not a blank page
 
 
-def test_writes_json_table_and_figures(evolution: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_writes_json_table_and_figures(evolution: Path, tmp_path: Path) -> None:
     evaluation = evaluate_operator(factor(0.9), opened(evolution), model_name="toy")
     figures = evaluation.write(tmp_path)
     document = json.loads((tmp_path / "evaluation.json").read_text())
@@ -125,7 +124,7 @@ def test_figures_of_more_axes(n_axes: int, tmp_path: Path) -> None:
     shown(evaluation.write(tmp_path))
 
 
-def test_a_prediction_that_is_no_number_shows_in_the_errors(static: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_prediction_that_is_no_number_shows_in_the_errors(static: Path, tmp_path: Path) -> None:
     dataset = FieldDataset(static, inputs=["before"], targets=["after"])
     evaluation = evaluate_operator(factor(float("nan")), dataset)
     assert np.isnan(evaluation.overall().mean)
@@ -160,7 +159,7 @@ def test_errors_by_step_add_up_over_batches(steps: int, batches: int, seed: int)
     assert ("valid_relative_l2_last" in found) == (steps > 1)
 
 
-def test_what_cannot_be_compared_is_said(static: Path) -> None:  # noqa: F811
+def test_what_cannot_be_compared_is_said(static: Path) -> None:
     dataset = FieldDataset(static, inputs=["before"], targets=["after"])
     with pytest.raises(DataError, match="expected samples to evaluate, got none"):
         evaluate_operator(factor(1.0), dataset, indices=[])

@@ -21,7 +21,6 @@ from sciten.training.distributed import Ranks
 from sciten.training.field_task import FieldTask
 from sciten.training.loop import Trainer, checkpoint_path
 from tests.operators import ToyOperator
-from tests.training.fields import evolution, operator_config, static, write_evolution  # noqa: F401 (fixtures)
 from tests.training.test_resume import Killed, kill_at, outcome
 
 Make = Callable[..., OperatorConfig]
@@ -37,7 +36,7 @@ def trainer(config: OperatorConfig, model: NeuralOperator | None = None) -> Trai
     return run
 
 
-def test_learns_diffusion(operator_config: Make, tmp_path: Path) -> None:  # noqa: F811
+def test_learns_diffusion(operator_config: Make, tmp_path: Path) -> None:
     result = train(operator_config(epochs=30), progress=False)
     assert result.validation.overall().mean < 0.1
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
@@ -49,7 +48,7 @@ def test_learns_diffusion(operator_config: Make, tmp_path: Path) -> None:  # noq
     assert train(operator_config(epochs=30), progress=False).already_complete
 
 
-def test_what_is_not_given_comes_from_the_data(operator_config: Make, static: Path) -> None:  # noqa: F811
+def test_what_is_not_given_comes_from_the_data(operator_config: Make, static: Path) -> None:
     config = operator_config(dtype="float64", seed=5, model="FNO")
     model, data = config.task().prepare(None)
     statistics = data.train.dataset.statistics
@@ -64,7 +63,7 @@ def test_what_is_not_given_comes_from_the_data(operator_config: Make, static: Pa
     torch.testing.assert_close(model.output_std, statistics.targets.std, rtol=1e-6, atol=0)
 
 
-def test_what_is_given_is_taken(operator_config: Make) -> None:  # noqa: F811
+def test_what_is_given_is_taken(operator_config: Make) -> None:
     given = {
         "kind": "FNO",
         "modes": [6],
@@ -77,8 +76,8 @@ def test_what_is_given_is_taken(operator_config: Make) -> None:  # noqa: F811
 
 
 def test_the_loss_of_a_rollout_is_that_of_predictions_fed_back(
-    operator_config: Make,  # noqa: F811
-    evolution: Path,  # noqa: F811
+    operator_config: Make,
+    evolution: Path,
 ) -> None:
     config = operator_config(
         train_file=evolution, inputs="u", targets="u", history=2, horizon=3, loss="relative_l2"
@@ -101,7 +100,7 @@ def test_the_loss_of_a_rollout_is_that_of_predictions_fed_back(
 
 
 @pytest.mark.parametrize("loss", ["relative_l2", "relative_h1"])
-def test_training_and_validation_measure_the_same(operator_config: Make, loss: str) -> None:  # noqa: F811
+def test_training_and_validation_measure_the_same(operator_config: Make, loss: str) -> None:
     config = operator_config(loss=loss, valid_fraction=0.5)
     run = trainer(config, ToyOperator(1, 1))
     value, errors = run.validate()
@@ -111,7 +110,7 @@ def test_training_and_validation_measure_the_same(operator_config: Make, loss: s
     assert errors[f"valid_{loss}"] == pytest.approx(value, rel=1e-5)
 
 
-def test_channels_weigh_alike_whatever_their_units(operator_config: Make, tmp_path: Path) -> None:  # noqa: F811
+def test_channels_weigh_alike_whatever_their_units(operator_config: Make, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     axes = [Axis.periodic("x", 8)]
     names = ("a", "small", "large")
@@ -139,8 +138,8 @@ def test_channels_weigh_alike_whatever_their_units(operator_config: Make, tmp_pa
 
 
 def test_killed_before_or_after_anything_it_ends_the_same(
-    operator_config: Make,  # noqa: F811
-    evolution: Path,  # noqa: F811
+    operator_config: Make,
+    evolution: Path,
 ) -> None:
     settings = {
         "train_file": evolution,
@@ -171,7 +170,7 @@ def test_killed_before_or_after_anything_it_ends_the_same(
         assert again_lines == lines
 
 
-def test_sigterm_ends_after_the_step_and_the_run_continues_bit_for_bit(operator_config: Make) -> None:  # noqa: F811
+def test_sigterm_ends_after_the_step_and_the_run_continues_bit_for_bit(operator_config: Make) -> None:
     straight = trainer(operator_config())
     straight.run()
     stopped = operator_config(output=straight.config.output / "stopped")
@@ -192,7 +191,7 @@ def test_sigterm_ends_after_the_step_and_the_run_continues_bit_for_bit(operator_
     assert outcome(run)[1] == outcome(straight)[1]
 
 
-def test_modes_grow_and_the_best_model_has_them_all(operator_config: Make) -> None:  # noqa: F811
+def test_modes_grow_and_the_best_model_has_them_all(operator_config: Make) -> None:
     config = operator_config(epochs=4, incremental_modes={"start": 2, "epochs": 3})
     run = trainer(config)
     seen = []
@@ -208,7 +207,7 @@ def test_modes_grow_and_the_best_model_has_them_all(operator_config: Make) -> No
     assert [line["best"] for line in run.log.read()] == [False, False, False, True]
 
 
-def test_an_earlier_operator_goes_on(operator_config: Make, tmp_path: Path) -> None:  # noqa: F811
+def test_an_earlier_operator_goes_on(operator_config: Make, tmp_path: Path) -> None:
     train(operator_config(), progress=False)
     config = operator_config(output=tmp_path / "on", model={}, initial_model=tmp_path / "run")
     model, _ = config.task().prepare(None)
@@ -229,7 +228,7 @@ def test_an_earlier_operator_goes_on(operator_config: Make, tmp_path: Path) -> N
     ],
 )
 def test_what_does_not_fit_is_said_before_training(
-    operator_config: Make,  # noqa: F811
+    operator_config: Make,
     changes: dict[str, Any],
     words: str,
 ) -> None:
@@ -238,7 +237,7 @@ def test_what_does_not_fit_is_said_before_training(
     assert not operator_config().output.exists()
 
 
-def test_a_rollout_needs_targets_that_are_inputs(operator_config: Make, tmp_path: Path) -> None:  # noqa: F811
+def test_a_rollout_needs_targets_that_are_inputs(operator_config: Make, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     with FieldWriter(
         tmp_path / "two.h5",
@@ -255,8 +254,8 @@ def test_a_rollout_needs_targets_that_are_inputs(operator_config: Make, tmp_path
 
 
 def test_files_without_statistics_or_with_structures_are_refused(
-    operator_config: Make,  # noqa: F811
-    static: Path,  # noqa: F811
+    operator_config: Make,
+    static: Path,
     tmp_path: Path,
 ) -> None:
     import h5py
@@ -271,5 +270,5 @@ def test_files_without_statistics_or_with_structures_are_refused(
         train(operator_config(train_file=tmp_path / "nowhere.h5"), progress=False)
 
 
-def test_the_task_of_a_configuration_is_its_own(operator_config: Make) -> None:  # noqa: F811
+def test_the_task_of_a_configuration_is_its_own(operator_config: Make) -> None:
     assert isinstance(operator_config().task(), FieldTask)
