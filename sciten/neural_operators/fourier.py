@@ -51,13 +51,13 @@ def analyse(fields: Tensor, modes: Sequence[int], *, matrices: bool | None = Non
     if not matrices:
         return _analyse_by_fft(fields, modes)
     batch, channels = fields.shape[0], fields.shape[-1]
-    found, kept, parts = fields, 1, 1
+    found, kept, parts, shape = fields, 1, 1, mode_shape(modes)
     for axis in reversed(range(len(grid))):
         # [axes before, this axis, parts, modes so far and channels] -> [axes before, parts, this mode, ...]
         matrix = _analysis_matrix(grid[axis], modes[axis], parts == 1, fields.dtype, fields.device)
         found = torch.matmul(matrix, found.reshape(-1, grid[axis] * parts, kept * channels))
-        kept, parts = kept * (matrix.shape[0] // 2), 2
-    return found.reshape(batch, 2, *mode_shape(modes), channels)
+        kept, parts = kept * shape[axis], 2
+    return found.reshape(batch, 2, *shape, channels)
 
 
 def synthesise(
@@ -103,8 +103,12 @@ def matrices_are_cheaper(grid: Sequence[int], modes: Sequence[int]) -> bool:
 
 
 @torch.compiler.assume_constant_result  # type: ignore[misc]
-@lru_cache(maxsize=256)
 def _analysis_matrix(n: int, m: int, real: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return _analysis(n, m, real, dtype, device)  # apart, since compilers look through caches
+
+
+@lru_cache(maxsize=256)
+def _analysis(n: int, m: int, real: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
     """`[(part, mode), point]` for the last axis, whose input is real; `[(part, mode), (point, part)]` for others."""
     waves = _waves(n, _frequencies(m, real)) / n
     if real:
@@ -118,8 +122,12 @@ def _analysis_matrix(n: int, m: int, real: bool, dtype: torch.dtype, device: tor
 
 
 @torch.compiler.assume_constant_result  # type: ignore[misc]
-@lru_cache(maxsize=256)
 def _synthesis_matrix(n: int, m: int, real: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return _synthesis(n, m, real, dtype, device)  # apart, since compilers look through caches
+
+
+@lru_cache(maxsize=256)
+def _synthesis(n: int, m: int, real: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
     """`[point, (part, mode)]` for the last axis, whose output is real; `[(point, part), (part, mode)]` for others."""
     frequencies = _frequencies(m, real)
     waves = _waves(n, frequencies).mT  # [point, mode]

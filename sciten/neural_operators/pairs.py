@@ -4,11 +4,15 @@ What is stored and multiplied is real, so that compilers, lower precisions and o
 """
 
 from functools import lru_cache
+from math import prod
 
 import torch
 from torch import Tensor
 
 from sciten.tensor.contract import plan
+
+#: Which of the tensors so far, an expression of real ones, and whether the second of them comes first.
+Step = tuple[tuple[int, ...], str, bool]
 
 
 def contract_pairs(expression: str, *operands: Tensor) -> Tensor:
@@ -24,12 +28,15 @@ def contract_pairs(expression: str, *operands: Tensor) -> Tensor:
     Raises:
         ConfigError: the expression does not fit the operands.
     """
-    found = plan(expression, *(tuple(operand.shape[:-1]) for operand in operands))
     left = list(operands)
-    for step in found.steps:
-        chosen = [left[position] for position in step.positions]
-        left = [operand for position, operand in enumerate(left) if position not in step.positions]
-        left.append(_contracted(step.expression, chosen))
+    for positions, step, last_first in _program(
+        expression, *(tuple(operand.shape[:-1]) for operand in operands)
+    ):
+        chosen = [left[position] for position in positions]
+        left = [operand for position, operand in enumerate(left) if position not in positions]
+        if last_first:
+            chosen.reverse()
+        left.append(torch.einsum(step, chosen[0], *map(_as_matrices, chosen[1:])))
     return left[0]
 
 
@@ -43,15 +50,21 @@ def as_complex(pairs: Tensor) -> Tensor:
     return torch.view_as_complex(pairs.contiguous())
 
 
-def _contracted(expression: str, operands: list[Tensor]) -> Tensor:
-    if len(operands) == 1:
-        return torch.einsum(_with_parts(expression, 1), operands[0])
-    first, second = operands
-    if first.numel() < second.numel():
-        terms, result = expression.split("->")
-        expression = ",".join(reversed(terms.split(","))) + "->" + result
-        first, second = second, first
-    return torch.einsum(_with_parts(expression, 2), first, _as_matrices(second))
+@torch.compiler.assume_constant_result  # type: ignore[misc]
+def _program(expression: str, *shapes: tuple[int, ...]) -> tuple[Step, ...]:
+    return _planned(expression, *shapes)  # apart, since compilers look through caches
+
+
+@lru_cache(maxsize=1024)
+def _planned(expression: str, *shapes: tuple[int, ...]) -> tuple[Step, ...]:
+    steps, sizes = [], [prod(shape) for shape in shapes]
+    for step in plan(expression, *shapes).steps:
+        chosen = [sizes[position] for position in step.positions]
+        sizes = [size for position, size in enumerate(sizes) if position not in step.positions]
+        sizes.append(step.entries)
+        last_first = len(chosen) == 2 and chosen[0] < chosen[1]
+        steps.append((step.positions, _with_parts(step.expression, last_first), last_first))
+    return tuple(steps)
 
 
 def _as_matrices(pairs: Tensor) -> Tensor:
@@ -60,12 +73,12 @@ def _as_matrices(pairs: Tensor) -> Tensor:
     return torch.stack([pairs, torch.stack([-imaginary, real], -1)], -2)
 
 
-@lru_cache(maxsize=1024)
-def _with_parts(expression: str, count: int) -> str:
-    """The expression with axes for the parts: of one operand, or of the first operand and the second's matrices."""
+def _with_parts(expression: str, last_first: bool) -> str:
+    """The expression with axes for the parts: of one operand, or of the larger one and of the other's matrices."""
     terms, result = expression.split("->")
-    free = [letter for letter in "zyxwvutsrqponmlkjihgfedcba" if letter not in expression]
-    if count == 1:
-        return f"{terms}{free[0]}->{result}{free[0]}"
-    first, second = terms.split(",")
-    return f"{first}{free[0]},{second}{free[0]}{free[1]}->{result}{free[1]}"
+    inner, outer = [letter for letter in "zyxwvutsrqponmlkjihgfedcba" if letter not in expression][:2]
+    operands = terms.split(",")
+    if len(operands) == 1:
+        return f"{terms}{inner}->{result}{inner}"
+    first, second = reversed(operands) if last_first else operands
+    return f"{first}{inner},{second}{inner}{outer}->{result}{outer}"
