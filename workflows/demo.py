@@ -69,7 +69,7 @@ def main(
     )
 
     sections = [
-        *training_sections(output, None),
+        *training_sections(settings, None),
         Section("Test", "Other trajectories. Training never saw 600 K.", test.rows(), figures),
         Section("Verification", verdict(verification), check_rows(verification)),
         Section("Molecular dynamics", conservation, figures=[drift_figure.name]),

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sciten.neural_operators.files import load_operator
 
 from sciten.datasets import FieldDataset
+from sciten.neural_operators.files import load_operator
 from sciten.training import FieldEvaluation, evaluate_operator, read_config, train
 from sciten.training.report import Section, write_report
 from sciten.training.run import training_sections
@@ -68,7 +68,7 @@ def main(
         raise typer.Exit(143)
 
     announce("3/3 testing")
-    sections = training_sections(output, None)
+    sections = training_sections(settings, None)
     for name, points in (("darcy", resolution), ("darcy_fine", fine)):
         found = evaluated(output, data / f"{name}_test.h5")
         figures = [path.name for path in found.write(output, prefix=f"test_{points}_")]

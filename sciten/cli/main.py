@@ -17,7 +17,7 @@ from sciten.errors import SciTenError
 
 app = typer.Typer(
     name="sciten",
-    help="Train, verify and run interatomic potentials.",
+    help="Train, verify and run interatomic potentials; train neural operators.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -15,7 +15,10 @@ def train(
         ),
     ] = None,
 ) -> None:
-    """Train a potential; the same command continues an interrupted run. Exits with 143 after SIGTERM."""
+    """Train a potential or a neural operator; the same command continues an interrupted run.
+
+    Exits with 143 after SIGTERM.
+    """
     from sciten import training
 
     settings = training.read_config(config, overrides or [])

@@ -8,6 +8,7 @@ from sciten.neural_operators.factorizations import (
     TTFactors,
     TuckerFactors,
 )
+from sciten.neural_operators.files import load_operator, save_operator
 from sciten.neural_operators.fno import FNO, TFNO
 from sciten.neural_operators.spectral import SpectralConvolution, SpectralWeight
 
@@ -22,4 +23,6 @@ __all__ = [
     "SpectralWeight",
     "TTFactors",
     "TuckerFactors",
+    "load_operator",
+    "save_operator",
 ]

@@ -51,7 +51,8 @@ class NeuralOperator(nn.Module, ABC):
             ("input", in_channels, input_scale),
             ("output", out_channels, output_scale),
         ):
-            values = torch.tensor([(0.0, 1.0)] * count if scale is None else [tuple(s) for s in scale])
+            pairs = [(0.0, 1.0)] * count if scale is None else [tuple(s) for s in scale]
+            values = torch.tensor(pairs, dtype=torch.get_default_dtype())  # whole numbers, too, are real here
             if values.shape != (count, 2) or not bool((values[:, 1] > 0).all() and values.isfinite().all()):
                 raise ConfigError(
                     f"{name}: expected {kind}_scale as a mean and a positive standard deviation for each of {count} "

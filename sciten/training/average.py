@@ -3,8 +3,7 @@
 import copy
 
 import torch
-
-from sciten.potentials import Potential
+from torch import nn
 
 
 class WeightAverage:
@@ -18,13 +17,13 @@ class WeightAverage:
         updates: how many steps it has followed.
     """
 
-    def __init__(self, model: Potential, decay: float | None) -> None:
+    def __init__(self, model: nn.Module, decay: float | None) -> None:
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
         self.decay = decay
         self.updates = 0
 
     @torch.no_grad()
-    def update(self, model: Potential) -> None:
+    def update(self, model: nn.Module) -> None:
         """Follow one optimiser step of `model`."""
         self.updates += 1
         decay = 0.0 if self.decay is None else min(self.decay, (1 + self.updates) / (10 + self.updates))

@@ -12,11 +12,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from sciten.datasets import AtomsDataset
 from sciten.errors import ConfigError, ModelError
 from sciten.files import sha256, write_tensors
-from sciten.potentials import Potential
-from sciten.training.config import TrainConfig
+from sciten.training.run_config import RunConfig
 
 _FORMAT = "sciten-checkpoint-1"
 _MAY_DIFFER = (
@@ -50,14 +48,16 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, json.loads(metadata["state"])
 
 
-def identity(config: TrainConfig, model: Potential | None) -> dict[str, Any]:
+def identity(config: RunConfig, model: Any | None) -> dict[str, Any]:
     """What a checkpoint and its continuation must share: settings by dotted key, files by their content."""
     settings = {key: value for key, value in config.model_dump(mode="json").items() if key not in _MAY_DIFFER}
     if model is not None:
         settings["model"] = {"kind": type(model).__name__, **model.arguments()}
-    settings["train_file"] = _content(config.train_file)
-    if config.valid_file is not None:
-        settings["valid_file"] = _content(config.valid_file)
+    task = config.task()
+    for key, path in (("train_file", config.train_file), ("valid_file", config.valid_file)):
+        if path is not None:
+            task.check_file(path)  # a missing or foreign file is refused here, with its name
+            settings[key] = sha256(path)
     return _flat(json.loads(json.dumps(settings)))
 
 
@@ -98,11 +98,6 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _content(path: Path) -> str:
-    with AtomsDataset(path):  # a missing or foreign file is refused here, with its name
-        return sha256(path)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -74,6 +74,11 @@ class Evaluation:
     model: str
     comparisons: tuple[Comparison, ...]
 
+    @property
+    def remark(self) -> str:
+        """What the headings of the table mean."""
+        return "E is the energy of a whole frame, E/atom that divided by its atoms; F is per component."
+
     def errors(self) -> list[Errors]:
         """One entry for each configuration type, then one for all frames together where there are several."""
         types = sorted({entry.config_type for entry in self.comparisons})

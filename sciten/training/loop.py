@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from sciten.datasets import AtomsBatch
 from sciten.errors import ConfigError, DivergenceError
-from sciten.potentials import Potential
 from sciten.training.average import WeightAverage
 from sciten.training.checkpoint import (
     optimizer_tensors,
@@ -21,21 +19,19 @@ from sciten.training.checkpoint import (
     under,
     write_checkpoint,
 )
-from sciten.training.config import Stage, TrainConfig
-from sciten.training.data import Frames, TrainingData
 from sciten.training.distributed import Ranks
-from sciten.training.losses import Loss, label_counts, loss_sums
-from sciten.training.metrics import ErrorSums, EventLog, MetricsLog
-from sciten.training.prediction import detached, predict
+from sciten.training.metrics import EventLog, MetricsLog
 from sciten.training.progress import Progress, Termination, watch_for_sigterm
+from sciten.training.run_config import RunConfig, Stage
 from sciten.training.schedules import PlateauState
+from sciten.training.task import Data, LossSums, Samples, Task, WeightedLoss
 
 
 class Trainer:
     """One run: a model, the average of its weights, an optimiser, and where the run stands.
 
     Args:
-        config: the run.
+        config: the run; it says what its task is.
         model: to train, in place.
         data: to train it on.
         ranks: this process among others.
@@ -45,20 +41,22 @@ class Trainer:
 
     def __init__(
         self,
-        config: TrainConfig,
-        model: Potential,
-        data: TrainingData,
+        config: RunConfig,
+        model: nn.Module,
+        data: Data[Any],
         ranks: Ranks,
         identity: dict[str, Any],
         *,
         progress: bool = False,
     ) -> None:
         self.config = config
+        self.task: Task[Any, Any, Any] = config.task()
         self.model = model
         self.data = data
         self.ranks = ranks
         self.identity = identity
         self.average = WeightAverage(model, config.ema_decay)
+        self.device = next(iter(model.parameters())).device
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer: Any = config.optimizer
         self.optimizer: torch.optim.Optimizer = optimizer.build(self.parameters)
@@ -72,7 +70,7 @@ class Trainer:
         self._hidden = None if progress and ranks.is_first else True  # None: shown on a terminal only
 
     @property
-    def stage(self) -> Stage:
+    def stage(self) -> Stage[Any]:
         """The current stage."""
         return self.stages[self.state.stage]
 
@@ -93,7 +91,9 @@ class Trainer:
                     return False
                 if events is not None:
                     events.append(metrics)
-                bar.set_postfix_str(_summary(metrics))
+                bar.set_postfix_str(
+                    ", ".join([f"loss {metrics['train_loss']:.3g}", *self.task.summary(metrics)])
+                )
                 bar.update()
                 if self.ranks.total(torch.tensor(float(self._termination.asked))) > 0:
                     self.save()
@@ -137,6 +137,8 @@ class Trainer:
     def _run_epoch(self) -> dict[str, Any] | None:
         """Train and validate for one epoch; its metrics, or None where SIGTERM came first."""
         self._clock = time.perf_counter()
+        for model in (self.model, self.average.model):
+            self.task.begin_epoch(model, self.state.epoch)
         batches = self._batches()
         steps = range(self.state.step, len(batches))
         for step in tqdm(steps, desc=f"epoch {self.state.epoch}", leave=False, disable=self._hidden):
@@ -147,22 +149,22 @@ class Trainer:
         return self._close_epoch(len(batches))
 
     def _batches(self) -> list[list[int]]:
-        """The training frames in the order of this epoch, a function of the seed and the epoch alone."""
+        """The training samples in the order of this epoch, a function of the seed and the epoch alone."""
         order = np.random.default_rng([self.config.seed, self.state.epoch]).permutation(len(self.data.train))
         size = self.config.batch_size
         return [order[start : start + size].tolist() for start in range(0, len(order), size)]
 
-    def _step(self, frames: list[int], n_steps: int) -> bool:
-        """One optimiser step on the global batch `frames`; True, and no step, where a process is to end."""
-        batch = self._share(self.data.train, frames)
-        local = torch.zeros(3, dtype=torch.float64) if batch is None else label_counts(batch).cpu()
+    def _step(self, samples: list[int], n_steps: int) -> bool:
+        """One optimiser step on the global batch `samples`; True, and no step, where a process is to end."""
+        batch, loss = self._share(self.data.train, samples), self.stage.loss
+        n = len(loss.weights())
+        local = torch.zeros(n, dtype=torch.float64) if batch is None else self.task.label_counts(batch).cpu()
         counted = self.ranks.total(
             torch.cat([local, torch.tensor([float(self._termination.asked)], dtype=torch.float64)])
         )
-        if counted[3] > 0:
+        if counted[n] > 0:
             return True
-        loss = self.stage.loss
-        value = self._backward(batch, counted[:3].to(self.model.device), loss)
+        value = self._backward(batch, counted[:n].to(self.device), loss)
         self.ranks.add_gradients(self.parameters)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.gradient_clip or float("inf"))
         self._require_finite(value, float(norm))
@@ -172,21 +174,21 @@ class Trainer:
         self.optimizer.step()
         self.average.update(self.model)
         self.state.step += 1
-        self.state.loss_sum += value * len(frames)
-        self.state.loss_frames += len(frames)
+        self.state.loss_sum += value * len(samples)
+        self.state.loss_frames += len(samples)
         return False
 
-    def _share(self, frames: Frames, positions: list[int]) -> AtomsBatch | None:
+    def _share(self, samples: Samples[Any], positions: list[int]) -> Any:
+        """This process's part of a batch, None where it has none."""
         share = self.ranks.share(positions)
-        return frames.batch(share).to(self.model.device) if share else None
+        return samples.batch(share).to(self.device) if share else None
 
-    def _backward(self, batch: AtomsBatch | None, counts: Tensor, loss: Loss) -> float:
+    def _backward(self, batch: Any, counts: Tensor, loss: WeightedLoss) -> float:
         """Gradients of this process's part of the loss; returns the loss of the global batch."""
         self.optimizer.zero_grad(set_to_none=True)
-        value = torch.zeros((), dtype=torch.float64, device=self.model.device)
+        value = torch.zeros((), dtype=torch.float64, device=self.device)
         if batch is not None:
-            prediction = predict(self.model, batch, forces=loss.forces > 0, stress=loss.stress > 0)
-            value = loss_sums(batch, prediction, loss).total(loss, counts)
+            value = self.task.loss_sums(self.model, batch, loss).total(loss, counts)
             if value.requires_grad:
                 value.backward()
         return float(self.ranks.total(value.detach()))
@@ -215,28 +217,27 @@ class Trainer:
 
     def validate(self) -> tuple[float, dict[str, float]]:
         """Loss and errors of the averaged weights on the validation set."""
-        frames = self.data.valid
-        if frames is None:
+        samples = self.data.valid
+        if samples is None:
             raise ConfigError("validate: expected a validation set; set valid_file or valid_fraction")
         loss, size = self.stage.loss, self.config.valid_batch_size
-        errors = ErrorSums(self.model.device)
-        sums = torch.zeros(6, dtype=torch.float64, device=self.model.device)
-        for start in range(0, len(frames), size):
-            batch = self._share(frames, list(range(start, min(start + size, len(frames)))))
-            if batch is None:
-                continue
-            prediction = detached(predict(self.average.model, batch, forces=True, stress=True))
-            errors.add(batch, prediction)
-            sums += torch.cat([(part := loss_sums(batch, prediction, loss)).sums, part.counts])
+        errors = self.task.errors(self.device)
+        sums = torch.zeros(2, len(loss.weights()), dtype=torch.float64, device=self.device)
+        for start in range(0, len(samples), size):
+            batch = self._share(samples, list(range(start, min(start + size, len(samples)))))
+            if batch is not None:
+                part = self.task.validate(self.average.model, batch, loss, errors)
+                sums += torch.stack([part.sums, part.counts])
         errors.sums = self.ranks.total(errors.sums)
         sums = self.ranks.total(sums)
-        weights = sums.new_tensor([loss.energy, loss.forces, loss.stress])
-        return float((weights * sums[:3] / sums[3:].clamp(min=1)).sum()), errors.metrics("valid")
+        return float(LossSums(sums[0], sums[1]).total(loss, sums[1])), errors.metrics("valid")
 
     def _learn(self, valid_loss: float) -> bool:
         """Take note of a validation loss; True where it is the best of this stage."""
         state = self.state
         self.stage.schedule.observe(valid_loss, state.plateau)
+        if not self.task.counts_for_best(state.epoch):
+            return False
         if state.best_loss is not None and valid_loss >= state.best_loss:
             state.bad_epochs += 1
             return False
@@ -291,14 +292,5 @@ def checkpoint_path(output: Path) -> Path:
     return output / "checkpoint" / "checkpoint.safetensors"
 
 
-def _copy(model: Potential) -> dict[str, Tensor]:
+def _copy(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def _summary(metrics: dict[str, Any]) -> str:
-    shown = {
-        "E": ("valid_energy_per_atom_rmse_mev", "meV/atom"),
-        "F": ("valid_forces_rmse_mev_per_angstrom", "meV/Å"),
-    }
-    parts = [f"{name} {metrics[key]:.2f} {unit}" for name, (key, unit) in shown.items() if key in metrics]
-    return ", ".join([f"loss {metrics['train_loss']:.3g}", *parts])

@@ -8,7 +8,6 @@ loss.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from sciten.datasets import AtomsBatch
 from sciten.potentials import Prediction
 from sciten.training.sections import Section, one_of
+from sciten.training.task import LossSums
 
 LABELS = ("energy", "forces", "stress")
 
@@ -59,26 +59,6 @@ class Loss(Section):
     def config_type_weight(self, config_type: str) -> float:
         """The weight of a configuration type."""
         return self.config_type_weights.get(config_type, 1.0)
-
-
-@dataclass(frozen=True)
-class LossSums:
-    """Sums over the labelled entries of a batch, before weights and normalisation.
-
-    Attributes:
-        sums: `[3]`, energy, forces and stress; differentiable.
-        counts: `[3]`, how many entries each sum has.
-    """
-
-    sums: Tensor
-    counts: Tensor
-
-    def total(self, loss: Loss, counts: Tensor) -> Tensor:
-        """The weighted loss, normalised by the `counts` of the whole global batch."""
-        weights = torch.tensor(
-            [loss.energy, loss.forces, loss.stress], dtype=torch.float64, device=self.sums.device
-        )
-        return (weights * self.sums / counts.clamp(min=1)).sum()
 
 
 def label_counts(batch: AtomsBatch) -> Tensor:

@@ -1,18 +1,15 @@
 """The potential that a run starts from: built from the configuration and the data, or an earlier model."""
 
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 
-from sciten.errors import ConfigError
+from sciten.model_files import DTYPES
 from sciten.potentials import Potential, load_potential, select_elements
 from sciten.training.config import TrainConfig, potential_class
 from sciten.training.data import TrainingData, open_data
-from sciten.training.sections import nearest
+from sciten.training.freezing import freeze
 from sciten.training.statistics import fit_isolated_atom_energies, isolated_atom_energies, statistics
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def prepare(
@@ -37,30 +34,6 @@ def prepare(
     model = model.to(device or config.device).train().requires_grad_(True)
     freeze(model, config.freeze)
     return model, data
-
-
-def freeze(model: Potential, patterns: tuple[str, ...]) -> None:
-    """Fix the parameters whose name, or that of a block around them, matches one of the shell `patterns`.
-
-    Raises:
-        ConfigError: a pattern matches nothing, or everything is fixed.
-    """
-    blocks: dict[str, list[torch.nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        parts = name.split(".")
-        for end in range(1, len(parts) + 1):
-            blocks.setdefault(".".join(parts[:end]), []).append(parameter)
-    for pattern in patterns:
-        matches = [name for name in blocks if fnmatchcase(name, pattern)]
-        if not matches:
-            raise ConfigError(
-                f"freeze: no parameter or block matches {pattern!r}, {nearest(pattern, blocks)}"
-            )
-        for name in matches:
-            for parameter in blocks[name]:
-                parameter.requires_grad_(False)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ConfigError(f"freeze: {', '.join(patterns)} fix every parameter; leave some to train")
 
 
 def _build(config: TrainConfig, data: TrainingData, progress: bool) -> Potential:

@@ -11,27 +11,23 @@ from matplotlib.ticker import MaxNLocator
 
 from sciten.files import atomic_path
 from sciten.training.evaluation import Evaluation
+from sciten.training.task import Panel
 
-_COLOURS = ("#2f5d8a", "#c4622d", "#4f8a5b", "#8a4f7d", "#b08d2f", "#5c5c5c", "#3b9a9c", "#a83a3a")
+COLOURS = ("#2f5d8a", "#c4622d", "#4f8a5b", "#8a4f7d", "#b08d2f", "#5c5c5c", "#3b9a9c", "#a83a3a")
 _POINTS = 20_000  # more are drawn as a sample: nobody can tell, and the file stays small
 
 
-def learning_curves(metrics: Sequence[Mapping[str, Any]], folder: Path) -> Path:
-    """Loss, validation errors and learning rate over epochs, from the lines of metrics.jsonl."""
-    panels = [
-        ("loss", ("train_loss", "valid_loss"), ("training", "validation")),
-        ("energy RMSE (meV/atom)", ("valid_energy_per_atom_rmse_mev",), ("validation",)),
-        ("force RMSE (meV/Å)", ("valid_forces_rmse_mev_per_angstrom",), ("validation",)),
-        ("stress RMSE (meV/Å³)", ("valid_stress_rmse_mev_per_cubic_angstrom",), ("validation",)),
-        ("learning rate", ("learning_rate",), ("",)),
-    ]
-    shown = [panel for panel in panels if any(key in line for line in metrics for key in panel[1])]
+def learning_curves(metrics: Sequence[Mapping[str, Any]], folder: Path, panels: Sequence[Panel] = ()) -> Path:
+    """Loss, learning rate and what `panels` name over epochs, from the lines of metrics.jsonl."""
+    loss = Panel("loss", ("train_loss", "valid_loss"), ("training", "validation"))
+    everything = [loss, *panels, Panel("learning rate", ("learning_rate",), ("",))]
+    shown = [panel for panel in everything if any(key in line for line in metrics for key in panel.keys)]
     rows = (len(shown) + 1) // 2
     figure = Figure(figsize=(8, 2.7 * rows), layout="constrained")
     second = next((line["epoch"] for line in metrics if line["stage"] == 2), None)
-    for i, (title, keys, names) in enumerate(shown):
+    for i, panel in enumerate(shown):
         axes = figure.add_subplot(rows, 2, i + 1)
-        for key, name, colour in zip(keys, names, _COLOURS, strict=False):
+        for key, name, colour in zip(panel.keys, panel.names, COLOURS, strict=False):
             lines = [line for line in metrics if key in line]
             axes.plot(
                 [line["epoch"] for line in lines], [line[key] for line in lines], color=colour, label=name
@@ -40,8 +36,8 @@ def learning_curves(metrics: Sequence[Mapping[str, Any]], folder: Path) -> Path:
             axes.axvline(second, color="#999999", linewidth=0.8, linestyle=":")
         axes.set_yscale("log")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _style(axes, "epoch", title)
-        if len(keys) > 1:
+        style(axes, "epoch", panel.title)
+        if len(panel.keys) > 1:
             axes.legend(frameon=False, fontsize=8)
     return save(figure, folder / "learning_curves.png")
 
@@ -70,11 +66,11 @@ def error_plot(evaluation: Evaluation, folder: Path, prefix: str = "") -> Path:
     for i, (key, title) in enumerate(panels.items()):
         axes = figure.add_subplot(1, 2, i + 1)
         values = [getattr(row, key) or 0.0 for row in rows]
-        bars = axes.barh([row.config_type for row in rows], values, color=_COLOURS[i], height=0.6)
+        bars = axes.barh([row.config_type for row in rows], values, color=COLOURS[i], height=0.6)
         axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
         axes.margins(x=0.15)
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        _style(axes, title, "")
+        style(axes, title, "")
     return save(figure, folder / f"{prefix}error_by_config_type.png")
 
 
@@ -99,20 +95,21 @@ def _parity(points: Mapping[str, np.ndarray], name: str, unit: str) -> Figure:
             s=5,
             alpha=0.5,
             linewidths=0,
-            color=_COLOURS[i % len(_COLOURS)],
+            color=COLOURS[i % len(COLOURS)],
             label=config_type,
         )
     rmse = 1e3 * float(np.sqrt(np.square(everything[1] - everything[0]).mean()))
     axes.set_title(f"RMSE {rmse:.2f} m{unit}", fontsize=9)
-    _style(axes, f"reference {name} ({unit})", f"predicted {name} ({unit})")
+    style(axes, f"reference {name} ({unit})", f"predicted {name} ({unit})")
     axes.ticklabel_format(useOffset=False)
     axes.tick_params(axis="x", rotation=30)
-    if len(points) <= len(_COLOURS):
+    if len(points) <= len(COLOURS):
         axes.legend(frameon=False, fontsize=8, markerscale=2)
     return figure
 
 
-def _style(axes: Axes, x: str, y: str) -> None:
+def style(axes: Axes, x: str, y: str) -> None:
+    """The look of all figures: small labels, and no frame."""
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
     axes.tick_params(labelsize=8, which="both")

@@ -10,17 +10,14 @@ import torch
 
 from sciten.errors import ConfigError
 from sciten.files import remove_left_behind
-from sciten.potentials import Potential, load_potential, save_potential
 from sciten.training.checkpoint import identity, read_checkpoint, require_same
-from sciten.training.config import TrainConfig
-from sciten.training.data import TrainingData
 from sciten.training.distributed import Ranks, ranks
-from sciten.training.evaluation import Evaluation, evaluate
 from sciten.training.loop import Trainer, checkpoint_path
 from sciten.training.metrics import MetricsLog
-from sciten.training.models import prepare
 from sciten.training.plots import learning_curves
 from sciten.training.report import Section, write_report
+from sciten.training.run_config import RunConfig
+from sciten.training.task import Findings, Task
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,7 @@ class TrainResult:
     """What a call of `train` came to.
 
     Attributes:
+        task: what was learned.
         output: the folder with `model/`, `metrics.jsonl`, `config.yaml`, `checkpoint/`, `report.html`, plots.
         finished: False where SIGTERM ended it early; the same call continues.
         already_complete: whether an earlier call had finished this run, so that nothing was done.
@@ -37,31 +35,32 @@ class TrainResult:
             complete, or in another process than the first.
     """
 
+    task: Task[Any, Any, Any]
     output: Path
     finished: bool
     already_complete: bool
     epochs: int
     seconds: float
-    validation: Evaluation | None = None
+    validation: Findings | None = None
 
-    def model(self) -> Potential:
-        """The trained model."""
-        return load_potential(self.output)
+    def model(self) -> Any:
+        """The trained model: a potential or a neural operator."""
+        return self.task.load(self.output)
 
 
-def train(config: TrainConfig, *, model: Potential | None = None, progress: bool = True) -> TrainResult:
-    """Train a potential, or continue a run that was interrupted.
+def train(config: RunConfig, *, model: Any | None = None, progress: bool = True) -> TrainResult:
+    """Train a model, or continue a run that was interrupted.
 
     The same call on the same output folder continues from the last checkpoint and ends with the same weights,
     bit for bit, as an uninterrupted run. Under torchrun, every process takes its share of each batch.
 
     Args:
-        config: the run.
-        model: the potential to train, in place of the one that `config.model` describes.
+        config: the run: a `TrainConfig` for a potential, an `OperatorConfig` for a neural operator.
+        model: the model to train, in place of the one that `config.model` describes.
         progress: whether to show progress bars on a terminal.
 
     Raises:
-        DataError: the training data cannot be used; the message names the file, the frame and the label.
+        DataError: the training data cannot be used; the message names the file and the frame.
         ConfigError: the configuration cannot be used, or the output folder is another run's.
     """
     with ranks(config.device) as team, _threads(config.threads), torch.random.fork_rng(devices=[]):
@@ -69,30 +68,30 @@ def train(config: TrainConfig, *, model: Potential | None = None, progress: bool
         return _train(config, model, team, progress)
 
 
-def training_sections(output: Path, validation: Evaluation | None) -> list[Section]:
+def training_sections(config: RunConfig, validation: Findings | None) -> list[Section]:
     """The sections of a training report: learning curves and, where there is one, the validation."""
+    output = config.output
     lines = MetricsLog(output / "metrics.jsonl").read()
-    curves = learning_curves(lines, output)
+    curves = learning_curves(lines, output, config.task().panels)
     summary = f"{len(lines)} epochs in {lines[-1]['seconds'] / 60:.1f} minutes of training and validation."
     if any(line["stage"] == 2 for line in lines):
         summary += " The dotted line marks the start of the second stage."
     sections = [Section("Learning curves", summary, figures=[curves.name])]
     if validation is not None:
         figures = [path.name for path in validation.write(output)]
-        text = "E is the energy of a whole frame, E/atom that divided by its atoms; F is per component."
-        sections.append(Section("Validation", text, validation.rows(), figures))
+        sections.append(Section("Validation", validation.remark, validation.rows(), figures))
     return sections
 
 
-def _train(config: TrainConfig, model: Potential | None, team: Ranks, progress: bool) -> TrainResult:
+def _train(config: RunConfig, model: Any | None, team: Ranks, progress: bool) -> TrainResult:
     ours = identity(config, model)
     saved = _saved(config, ours)
     team.wait()  # every process has looked before the first one writes
     if saved is not None and saved[1]["progress"]["over"] and (config.output / "report.html").is_file():
         state = saved[1]["progress"]
-        return TrainResult(config.output, True, True, state["epoch"], state["seconds"])
+        return TrainResult(config.task(), config.output, True, True, state["epoch"], state["seconds"])
     progress = progress and team.is_first
-    model, data = prepare(config, model, device=team.device, progress=progress)
+    model, data = config.task().prepare(model, device=team.device, progress=progress)
     trainer = Trainer(config, model, data, team, ours, progress=progress)
     if saved is not None:
         trainer.restore(*saved)
@@ -103,12 +102,11 @@ def _train(config: TrainConfig, model: Potential | None, team: Ranks, progress: 
     finished = trainer.run()
     validation = _finish(trainer) if finished and team.is_first else None
     team.wait()
-    return TrainResult(config.output, finished, False, trainer.state.epoch, trainer.state.seconds, validation)
+    state = trainer.state
+    return TrainResult(trainer.task, config.output, finished, False, state.epoch, state.seconds, validation)
 
 
-def _saved(
-    config: TrainConfig, ours: dict[str, Any]
-) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+def _saved(config: RunConfig, ours: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
     path = checkpoint_path(config.output)
     if path.is_file():
         tensors, state = read_checkpoint(path)
@@ -122,9 +120,9 @@ def _saved(
     return None
 
 
-def _finish(trainer: Trainer) -> Evaluation | None:
+def _finish(trainer: Trainer) -> Findings | None:
     """Save the best model, evaluate it and write the report, whose presence says that all is done."""
-    config, state = trainer.config, trainer.state
+    config, state, task = trainer.config, trainer.state, trainer.task
     trainer.average.model.load_state_dict(trainer.best_weights())
     provenance = {
         "train_file": config.train_file.name,
@@ -132,32 +130,28 @@ def _finish(trainer: Trainer) -> Evaluation | None:
         "epochs": str(state.epoch),
         "best_valid_loss": repr(state.best_loss),
     }
-    save_potential(trainer.average.model, config.output / "model", provenance=provenance)
+    task.save(trainer.average.model, config.output / "model", provenance)
     validation = None
     if trainer.data.valid is not None:
-        validation = evaluate(
-            trainer.average.model,
-            trainer.data.valid.dataset,
-            indices=trainer.data.valid.indices,
-            batch_size=config.valid_batch_size,
-            model_name=str(config.output),
-        )
-    sections = [_overview(trainer, trainer.data), *training_sections(config.output, validation)]
+        validation = task.evaluate(trainer.average.model, trainer.data.valid, str(config.output))
+    sections = [_overview(trainer), *training_sections(config, validation)]
     write_report(config.output / "report.html", f"Training of {config.output.name}", sections)
     return validation
 
 
-def _overview(trainer: Trainer, data: TrainingData) -> Section:
+def _overview(trainer: Trainer) -> Section:
+    data, task = trainer.data, trainer.task
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
-    frames = f"{len(data.train)} training" + (
+    samples = f"{len(data.train)} training" + (
         f", {len(data.valid)} validation" if data.valid is not None else ""
     )
     rows = [
         ["setting", "value"],
-        ["potential", type(trainer.model).__name__],
+        [task.model_noun, type(trainer.model).__name__],
         ["parameters", f"{parameters:,}"],
         ["dataset", trainer.config.train_file.name],
-        ["frames", frames],
+        [task.sample_noun, samples],
+        *task.overview(trainer.model, data),
         ["dtype", trainer.config.dtype],
         ["seed", str(trainer.config.seed)],
     ]

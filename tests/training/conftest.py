@@ -1,4 +1,4 @@
-"""Small labelled datasets whose labels come from a potential with known parameters."""
+"""Small datasets: labels of a potential with known parameters, and fields under diffusion."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from sciten.datasets import Structure, batch_from_structures, write_structures
-from sciten.training import TrainConfig
+from sciten.training import OperatorConfig, TrainConfig
 from tests.toys import ToyPotential
+from tests.training.fields import TINY_FNO, write_evolution, write_static
 
 TRUE_DEPTH = 0.8
 ISOLATED = {1: -13.0, 6: -1000.0}
@@ -103,5 +104,36 @@ def config(molecules: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
             **changes,
         }
         return TrainConfig(**settings)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def static(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_static(tmp_path_factory.mktemp("fields") / "static.h5")
+
+
+@pytest.fixture(scope="session")
+def evolution(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_evolution(tmp_path_factory.mktemp("fields") / "evolution.h5")
+
+
+@pytest.fixture
+def operator_config(static: Path, tmp_path: Path) -> Callable[..., OperatorConfig]:
+    """A configuration of a small run on `static`, with changes."""
+
+    def make(**changes: object) -> OperatorConfig:
+        settings = {
+            "train_file": static,
+            "output": tmp_path / "run",
+            "inputs": ["before"],
+            "targets": ["after"],
+            "model": TINY_FNO,
+            "epochs": 3,
+            "batch_size": 4,
+            "threads": 1,
+            **changes,
+        }
+        return OperatorConfig(**settings)
 
     return make

@@ -1,14 +1,16 @@
-"""Two processes under torchrun train as one does, also where one of them has no frame of a batch."""
+"""Two processes under torchrun train as one does, also where one of them has no sample of a batch."""
 
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from sciten.training import TrainConfig, train
+from sciten.training import OperatorConfig, TrainConfig, train
+from sciten.training.run_config import RunConfig
 
 SCRIPT = """
 import sys
@@ -27,6 +29,24 @@ def test_two_gloo_processes_give_the_losses_of_one(config: Callable[..., TrainCo
     }
     one = config(**settings, output=config().output / "one")  # 15 frames: batches of 7, 7 and 1; 21 steps
     two = config(**settings, output=config().output / "two")
+    compare(one, two)
+
+
+def test_and_so_do_operators(operator_config: Callable[..., OperatorConfig]) -> None:
+    settings: dict[str, Any] = {
+        "dtype": "float64",
+        "valid_fraction": 0.2,
+        "batch_size": 6,
+        "epochs": 4,
+        "valid_batch_size": 2,
+    }
+    folder = operator_config().output
+    one = operator_config(**settings, output=folder / "one")  # 13 samples: batches of 6, 6 and 1
+    compare(one, operator_config(**settings, output=folder / "two"))
+
+
+def compare(one: RunConfig, two: RunConfig) -> None:
+    """Train `one` here and `two` in two processes, and hold their metrics against each other."""
     two.output.mkdir(parents=True)
     two.write(two.output / "given.yaml")
     script = two.output / "run.py"
@@ -46,7 +66,7 @@ def test_two_gloo_processes_give_the_losses_of_one(config: Callable[..., TrainCo
         [json.loads(line) for line in (run.output / "metrics.jsonl").read_text().splitlines()]
         for run in (one, two)
     )
-    assert len(ours) == len(theirs) == 7
+    assert len(ours) == len(theirs) == one.epochs
     for a, b in zip(ours, theirs, strict=True):
         for key in a:
             if "seconds" not in key:

@@ -1,7 +1,16 @@
-"""The verification of any potential: does it conserve energy, and does it respect every symmetry?"""
+"""The verification of any potential, and of neural operators: do they respect what they must?"""
 
+from sciten.simulation.verify.operators import verify_operator
 from sciten.simulation.verify.result import CheckResult, Status, Verification
 from sciten.simulation.verify.run import CHECKS, verify
 from sciten.simulation.verify.structures import default_structures
 
-__all__ = ["CHECKS", "CheckResult", "Status", "Verification", "default_structures", "verify"]
+__all__ = [
+    "CHECKS",
+    "CheckResult",
+    "Status",
+    "Verification",
+    "default_structures",
+    "verify",
+    "verify_operator",
+]

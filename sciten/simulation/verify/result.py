@@ -45,19 +45,21 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Verification:
-    """The verdicts of all checks on one potential.
+    """The verdicts of all checks on one model.
 
     Attributes:
-        subject: the potential, in words.
-        structures: the structures, in words.
+        subject: the model, in words.
+        structures: what it was tested on, in words.
         results: one per check.
         seconds: wall-clock time.
+        tested_on: what `structures` are called in the table.
     """
 
     subject: str
     structures: tuple[str, ...]
     results: tuple[CheckResult, ...]
     seconds: float
+    tested_on: str = "structures"
 
     @property
     def passed(self) -> bool:
@@ -95,7 +97,7 @@ class Verification:
             if self.passed
             else f"{len(self.failures)} of {len(self.results)} checks failed"
         )
-        heading = [f"{self.subject}", f"structures: {', '.join(self.structures)}", ""]
+        heading = [f"{self.subject}", f"{self.tested_on}: {', '.join(self.structures)}", ""]
         return "\n".join([*heading, *lines, "", *remarks, f"{verdict} ({self.seconds:.1f} s)"])
 
     def to_json(self) -> dict[str, Any]:
@@ -106,7 +108,7 @@ class Verification:
             entry["value"] = entry["value"] if finite else None
         return {
             "subject": self.subject,
-            "structures": list(self.structures),
+            self.tested_on: list(self.structures),
             "passed": self.passed,
             "seconds": self.seconds,
             "results": results,

@@ -1,4 +1,4 @@
-"""Where a potential computes."""
+"""Where models compute."""
 
 import torch
 

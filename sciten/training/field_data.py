@@ -1,0 +1,215 @@
+"""The samples of fields that a run trains and validates on: chosen, checked, and kept in memory where they fit."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from sciten.datasets import FieldBatch, FieldDataset, collate_fields
+from sciten.errors import ConfigError, DataError
+from sciten.model_files import DTYPES
+from sciten.neural_operators.files import Roles
+from sciten.training.data import split
+from sciten.training.operator_config import OperatorConfig
+
+_SAME_TIME = 1e-2  # relative; times may be stored in float32
+
+
+class FieldSamples:
+    """Some samples of a dataset as batches. All are kept as one tensor where they fit into memory.
+
+    An operator takes a few milliseconds for a step, so that samples must not be gathered one by one.
+
+    Args:
+        dataset: where the samples stand.
+        indices: which of them.
+        cache_megabytes: samples that need more are read anew each time.
+        device: where kept samples lie.
+        progress: whether to show a bar on a terminal while they are read.
+    """
+
+    def __init__(
+        self,
+        dataset: FieldDataset,
+        indices: Sequence[int] | np.ndarray,
+        cache_megabytes: float,
+        device: torch.device | str = "cpu",
+        *,
+        progress: bool = False,
+    ) -> None:
+        self.dataset = dataset
+        self.indices = np.asarray(indices, dtype=np.int64)
+        self._kept: FieldBatch | None = None
+        first = collate_fields([dataset[int(self.indices[0])]])
+        if _bytes(first) * len(self) <= cache_megabytes * 2**20:
+            self._kept = _filled(dataset, self.indices, first, progress).to(device)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batch(self, positions: Sequence[int] | np.ndarray) -> FieldBatch:
+        """The samples at `positions` (0 to `len(self) - 1`) as one batch."""
+        if self._kept is None:
+            return collate_fields([self.dataset[int(self.indices[int(p)])] for p in positions])
+        chosen = torch.as_tensor(positions, device=self._kept.inputs.device)
+        return FieldBatch(*(tensor[chosen] for tensor in _tensors(self._kept)))
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether all samples are kept."""
+        return self._kept is not None
+
+
+@dataclass(frozen=True)
+class FieldData:
+    """The samples of a run. `valid` is None where the run is not validated."""
+
+    train: FieldSamples
+    valid: FieldSamples | None
+
+
+def open_dataset(config: OperatorConfig, path: Path) -> FieldDataset:
+    """The samples that a configuration takes from a file."""
+    return _even(
+        FieldDataset(
+            path,
+            inputs=config.inputs,
+            targets=config.targets,
+            history=config.history,
+            horizon=config.horizon,
+            stride=config.stride,
+            subsample=config.subsample,
+            dtype=DTYPES[config.dtype],
+        )
+    )
+
+
+def open_for(
+    roles: Roles,
+    path: str | os.PathLike[str],
+    *,
+    subsample: int | Sequence[int] = 1,
+    dtype: torch.dtype = torch.float32,
+) -> FieldDataset:
+    """A file of fields as an operator knows them: its channels, and its time from one frame to the next.
+
+    Raises:
+        DataError: the file cannot be used, or its times do not hold the operator's time step.
+        ConfigError: it lacks a field.
+    """
+
+    def opened(stride: int) -> FieldDataset:
+        return _even(
+            FieldDataset(
+                path,
+                inputs=roles.inputs,
+                targets=roles.targets,
+                history=roles.history,
+                stride=stride,
+                subsample=subsample,
+                dtype=dtype,
+            )
+        )
+
+    if roles.time_step is None:
+        return opened(roles.stride)
+    stored = opened(1).time_step
+    stride = round(roles.time_step / stored)
+    if stride < 1 or abs(stride * stored - roles.time_step) > _SAME_TIME * roles.time_step:
+        raise DataError(
+            f"{path}: expected times that the operator's time step of {roles.time_step:g} is a multiple of, got steps "
+            f"of {stored:g}; use data with such times, or train on these"
+        )
+    return opened(stride)
+
+
+def open_fields(
+    config: OperatorConfig, *, device: torch.device | str = "cpu", progress: bool = False
+) -> FieldData:
+    """The samples that a configuration asks for.
+
+    Raises:
+        DataError: a file cannot be used, or no trajectory is left to train on.
+        ConfigError: a field is unknown, or the window does not fit.
+    """
+    dataset = open_dataset(config, config.train_file)
+    owners = trajectories(dataset)
+    if config.valid_file is not None:
+        chosen, other = np.arange(len(dataset)), open_dataset(config, config.valid_file)
+        aside = np.arange(len(other))
+        _require_same_domain(dataset, other)
+    else:
+        # Windows of one trajectory resemble each other: a trajectory is trained on, or validated on, as a whole.
+        ours, theirs = split(np.unique(owners), config.valid_fraction or 0.0, config.valid_seed)
+        chosen, other = np.flatnonzero(np.isin(owners, ours)), dataset
+        aside = np.flatnonzero(np.isin(owners, theirs))
+    if len(chosen) == 0:
+        raise DataError(
+            f"{config.train_file}: its {len(np.unique(owners))} trajectories leave none to train on; give a "
+            "valid_file, or set valid_fraction=0"
+        )
+    room = config.cache_megabytes / 2
+    return FieldData(
+        FieldSamples(dataset, chosen, room, device, progress=progress),
+        FieldSamples(other, aside, room, device, progress=progress) if len(aside) else None,
+    )
+
+
+def _even(dataset: FieldDataset) -> FieldDataset:
+    """The dataset; raises `ConfigError` naming the axis whose points are not equally spaced."""
+    try:
+        _ = dataset.grid.spacing
+    except ConfigError as error:
+        raise ConfigError(f"{dataset.paths[0]}: {error}") from None
+    return dataset
+
+
+def _require_same_domain(dataset: FieldDataset, other: FieldDataset) -> None:
+    """Raise `DataError` where two files differ in their axes; the numbers of points may differ."""
+    for a, b in zip_longest(dataset.grid.axes, other.grid.axes):
+        if (
+            a is None
+            or b is None
+            or a.is_periodic != b.is_periodic
+            or abs(a.length - b.length) > 1e-2 * a.length
+        ):
+            raise DataError(
+                f"{other.paths[0]}: expected the axes of {dataset.paths[0]}, {_axes(dataset)}, got {_axes(other)}; "
+                "validate on fields of the same domain"
+            )
+
+
+def _axes(dataset: FieldDataset) -> str:
+    kinds = {True: "periodic", False: "bounded"}
+    return ", ".join(
+        f"{axis.name} of length {axis.length:g} ({kinds[axis.is_periodic]})" for axis in dataset.grid.axes
+    )
+
+
+def trajectories(dataset: FieldDataset) -> np.ndarray:
+    """The number of the trajectory that each sample of a file comes from, `[len(dataset)]`."""
+    return np.array([dataset.place(index).trajectory for index in range(len(dataset))])
+
+
+def _filled(dataset: FieldDataset, indices: np.ndarray, first: FieldBatch, progress: bool) -> FieldBatch:
+    parts = [tensor.new_empty(len(indices), *tensor.shape[1:]) for tensor in _tensors(first)]
+    bar = tqdm(indices, desc="samples", leave=False, disable=None if progress else True)
+    for row, index in enumerate(bar):
+        for part, value in zip(parts, _tensors(dataset[int(index)]), strict=True):
+            part[row] = value
+    dataset.close()
+    return FieldBatch(*parts)
+
+
+def _tensors(batch: object) -> list[Tensor]:
+    return [getattr(batch, field.name) for field in fields(FieldBatch)]
+
+
+def _bytes(batch: FieldBatch) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(batch))

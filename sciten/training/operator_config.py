@@ -1,0 +1,148 @@
+"""The configuration of the training of a neural operator."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from sciten.datasets import FieldGrid
+from sciten.neural_operators import NeuralOperator
+from sciten.neural_operators.classes import OPERATORS
+from sciten.training.field_losses import RelativeH1, RelativeL2
+from sciten.training.optimizers import AdamW, Optimizer
+from sciten.training.run_config import RunConfig, Stage, constructor_section
+from sciten.training.sections import Section, SettingError, nearest, one_of
+from sciten.training.task import Task
+
+_NOT_IN_MODEL = ("in_channels", "out_channels", "seed", "dtype")  # said by the data and by the run
+_DESCRIBED = ("factorization",)  # values with options, such as {kind: TuckerFactors, rank: 0.05}
+_FROM_DATA = ("modes", "periodic", "input_scale", "output_scale")
+
+_Names = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
+
+
+class H1Loss(Section):
+    """The relative error of values and slopes, see `sciten.training.field_losses.RelativeH1`."""
+
+    kind: Literal["relative_h1"] = "relative_h1"
+
+    def weights(self) -> dict[str, float]:
+        """The loss is one mean."""
+        return {"fields": 1.0}
+
+    def measure(self, grid: FieldGrid) -> RelativeH1:
+        """The loss on a grid."""
+        return RelativeH1(grid.lengths, grid.periodic)
+
+
+class L2Loss(Section):
+    """The relative error of values, see `sciten.training.field_losses.RelativeL2`."""
+
+    kind: Literal["relative_l2"] = "relative_l2"
+
+    def weights(self) -> dict[str, float]:
+        """The loss is one mean."""
+        return {"fields": 1.0}
+
+    def measure(self, grid: FieldGrid) -> RelativeL2:
+        """The loss on a grid."""
+        return RelativeL2()
+
+
+class IncrementalModes(Section):
+    """Training from coarse to fine: low frequencies first (George et al., TMLR 2024, by a fixed plan).
+
+    Attributes:
+        start: modes along each axis in the first epoch, negative ones counted.
+        epochs: in which all take part, or the fraction of all epochs after which they do.
+    """
+
+    start: int = Field(default=4, ge=1)
+    epochs: int | float = Field(default=0.5, gt=0)
+
+    def last(self, epochs: int) -> int:
+        """The first epoch of `epochs` in which all modes take part."""
+        return max(1, round(self.epochs * epochs)) if self.epochs < 1 else int(self.epochs)
+
+    def modes(self, all_modes: tuple[int, ...], epoch: int, epochs: int) -> tuple[int, ...]:
+        """Those that take part in an epoch; they grow by two, a frequency and its negative."""
+        progress = min(1.0, epoch / self.last(epochs))
+        if progress == 1:
+            return all_modes
+        return tuple(min(n, self.start + 2 * int(progress * max(0, n - self.start) / 2)) for n in all_modes)
+
+
+class OperatorConfig(RunConfig):
+    """Everything that decides the training of a neural operator; see `RunConfig` for what every run has.
+
+    Attributes:
+        train_file: HDF5 file of a `FieldDataset`; `valid_file` likewise. Without the latter, whole trajectories of the
+            training file are set aside.
+        inputs, targets: names of fields; inputs also of scalars.
+        history: frames that the model is given.
+        horizon: frames that it is trained to predict, from the second one on from its own predictions.
+        stride: stored times from one frame to the next.
+        subsample: every n-th point of the grid is taken; one number, or one for each axis.
+        model: the arguments of the operator, by name, and as `kind` which one it is; `periodic`, `input_scale` and
+            `output_scale` come from the data where not given, and `modes` are then 16 along each axis, or as many as
+            the grid has points.
+        loss: "relative_h1" or "relative_l2". Channels weigh alike, each in units of its standard deviation.
+        incremental_modes: see `IncrementalModes`; None for all modes from the start.
+        cache_megabytes: memory for samples; a training set that is larger is read from disk in every epoch.
+    """
+
+    inputs: _Names
+    targets: _Names
+    history: int = Field(default=1, ge=1)
+    horizon: int = Field(default=1, ge=1)
+    stride: int = Field(default=1, ge=1)
+    subsample: int | tuple[int, ...] = 1
+    loss: one_of(H1Loss, L2Loss) = H1Loss()  # type: ignore[valid-type]
+    incremental_modes: IncrementalModes | None = None
+    optimizer: Optimizer = AdamW(learning_rate=0.008, weight_decay=1e-4)  # type: ignore[valid-type]
+    gradient_clip: float | None = Field(default=1.0, gt=0)
+
+    def task(self) -> Task[Any, Any, Any]:
+        """Learning a map from fields to fields."""
+        from sciten.training.field_task import FieldTask  # which is made of what needs this module
+
+        return FieldTask(self)
+
+    def stages(self) -> tuple[Stage[Any], ...]:
+        """The one stage of the run."""
+        optimizer: Any = self.optimizer
+        return (Stage(self.epochs, self.loss, optimizer.learning_rate, self.schedule),)
+
+    @classmethod
+    def model_arguments(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of the operator."""
+        values = {str(key): value for key, value in given.items()}
+        kind = str(values.get("kind", next(iter(OPERATORS))))
+        return operator_section(operator_class(kind))(**values).model_dump(mode="json")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "OperatorConfig":
+        for name in ("inputs", "targets"):
+            if not getattr(self, name):
+                raise SettingError(name, "expected names of fields, got none")
+        if self.incremental_modes is not None and self.incremental_modes.last(self.epochs) >= self.epochs:
+            raise SettingError(
+                "incremental_modes.epochs",
+                f"expected fewer than epochs={self.epochs}, for all modes to be trained, got "
+                f"{self.incremental_modes.epochs:g}",
+            )
+        return self
+
+
+@cache
+def operator_section(kind: type[NeuralOperator]) -> type[Section]:
+    """The settings of an operator: the arguments of its constructor, with its types and defaults."""
+    return constructor_section(kind, from_data=_FROM_DATA, described=_DESCRIBED, left_out=_NOT_IN_MODEL)
+
+
+def operator_class(kind: str) -> type[NeuralOperator]:
+    """The operator that `model.kind` names."""
+    if kind not in OPERATORS:
+        raise SettingError("kind", f"unknown {kind!r}, {nearest(kind, OPERATORS)}")
+    return OPERATORS[kind]

@@ -1,0 +1,35 @@
+"""Applying an operator again and again to what it said before."""
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from sciten.datasets import FieldDataset
+from sciten.neural_operators import NeuralOperator
+
+
+def rollout(model: NeuralOperator, dataset: FieldDataset, inputs: Tensor, steps: int) -> Iterator[Tensor]:
+    """Predictions `[B, C_out, *grid]` of `steps` frames, each from those before it.
+
+    Args:
+        model: its input channels are those of `dataset`.
+        dataset: says which channels are the history that predictions enter.
+        inputs: of the first step, `[B, C_in, *grid]`.
+        steps: how many frames.
+
+    Raises:
+        ConfigError: there are several steps, and the targets are not what varies in time among the inputs.
+    """
+    for step in range(steps):
+        prediction = model(inputs)
+        yield prediction
+        if step + 1 < steps:
+            inputs = dataset.advance(inputs, prediction)
+
+
+def scaled(model: NeuralOperator, fields: Tensor) -> Tensor:
+    """Fields `[B, C_out, *grid]` with each channel in units of its standard deviation, so that all weigh alike.
+
+    Means stay: an error relative to a field depends on where zero is.
+    """
+    return fields.to(model.dtype) / model.output_std.view(-1, *[1] * model.n_dims)

@@ -1,0 +1,89 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sciten.datasets import Axis, Field, FieldWriter
+from sciten.errors import ConfigError, DataError
+from sciten.neural_operators.files import Roles
+from sciten.training import OperatorConfig
+from sciten.training.field_data import FieldSamples, open_dataset, open_fields, open_for, trajectories
+from tests.training.fields import write_static
+
+Make = Callable[..., OperatorConfig]
+
+
+def test_batches_do_not_depend_on_the_cache(operator_config: Make) -> None:
+    config = operator_config()
+    dataset = open_dataset(config, config.train_file)
+    kept, read = FieldSamples(dataset, [3, 5, 8], 1), FieldSamples(dataset, [3, 5, 8], 0)
+    assert (kept.in_memory, read.in_memory) == (True, False)
+    for positions in ([2, 0], [1]):
+        ours, theirs = kept.batch(positions), read.batch(positions)
+        assert torch.equal(ours.inputs, theirs.inputs)
+        assert torch.equal(ours.targets, theirs.targets)
+    assert torch.equal(kept.batch([1]).inputs[0], dataset[5].inputs)
+
+
+def test_trajectories_are_set_aside_as_a_whole(operator_config: Make, evolution: Path) -> None:
+    config = operator_config(train_file=evolution, inputs="u", targets="u", valid_fraction=0.34)
+    data = open_fields(config)
+    owners = trajectories(data.train.dataset)
+    ours, theirs = set(owners[data.train.indices]), set(owners[data.valid.indices])
+    assert not ours & theirs
+    assert (len(ours), len(theirs)) == (4, 2)
+    assert len(data.train) == 4 * 6  # six windows of two frames among seven
+
+
+def test_a_validation_file_is_taken_whole(operator_config: Make, tmp_path: Path) -> None:
+    other = write_static(tmp_path / "other.h5", 3, seed=1)
+    data = open_fields(operator_config(valid_file=other))
+    assert (len(data.train), len(data.valid)) == (16, 3)
+    assert open_fields(operator_config(valid_fraction=0)).valid is None
+
+
+def test_nothing_left_to_train_on_is_said(operator_config: Make, tmp_path: Path) -> None:
+    single = write_static(tmp_path / "single.h5", 1)
+    with pytest.raises(
+        DataError, match=r"single\.h5: its 1 trajectories leave none to train on; give a valid_file"
+    ):
+        open_fields(operator_config(train_file=single))
+
+
+def test_an_operators_time_step_chooses_the_stride(evolution: Path, tmp_path: Path) -> None:
+    fast = open_for(Roles(("u",), ("u",), time_step=0.1), evolution)
+    slow = open_for(Roles(("u",), ("u",), time_step=0.3), evolution, dtype=torch.float64)
+    assert (fast.stride, slow.stride) == (1, 3)
+    np.testing.assert_array_equal(slow[0].targets[0], fast[2].targets[0])
+    with pytest.raises(DataError, match=r"time step of 0\.25 is a multiple of, got steps of 0\.1"):
+        open_for(Roles(("u",), ("u",), time_step=0.25), evolution)
+    with pytest.raises(ConfigError, match="no field 'w'"):
+        open_for(Roles(("w",), ("u",)), evolution)
+
+
+def test_points_must_be_equally_spaced(operator_config: Make, tmp_path: Path) -> None:
+    fields = [Field("before", time_varying=False), Field("after", time_varying=False)]
+    axis = Axis("x", np.linspace(0, 1, 8) ** 2)
+    with FieldWriter(tmp_path / "uneven.h5", name="uneven", axes=[axis], fields=fields) as writer:
+        writer.append({"before": np.arange(8.0), "after": np.ones(8)})
+    config = operator_config()
+    with pytest.raises(ConfigError, match=r"uneven\.h5: Axis 'x': expected equally spaced points"):
+        open_dataset(config, tmp_path / "uneven.h5")
+    with pytest.raises(ConfigError, match=r"uneven\.h5: Axis 'x': expected equally spaced points"):
+        open_for(Roles(("before",), ("after",)), tmp_path / "uneven.h5")
+
+
+def test_validation_is_on_the_same_domain_but_on_any_grid(operator_config: Make, tmp_path: Path) -> None:
+    fine = write_static(tmp_path / "fine.h5", 3, n=48)
+    assert open_fields(operator_config(valid_file=fine)).valid.batch([0]).inputs.shape == (1, 1, 48)
+    fields = [Field("before", time_varying=False), Field("after", time_varying=False)]
+    for name, axis in {"long": Axis.periodic("x", 24, 2.0), "walls": Axis.bounded("x", 24)}.items():
+        path = tmp_path / f"{name}.h5"
+        with FieldWriter(path, name=name, axes=[axis], fields=fields) as writer:
+            writer.append({"before": np.arange(24.0), "after": np.ones(24)})
+        with pytest.raises(
+            DataError, match=rf"{name}\.h5: expected the axes of .*length 1 \(periodic\), got x of"
+        ):
+            open_fields(operator_config(valid_file=path))
