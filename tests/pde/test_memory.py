@@ -48,9 +48,7 @@ def test_poisson_in_ten_dimensions() -> None:
         assert AMEn(1e-8).solve(matrix, right_side).converged
 
 
-@pytest.mark.parametrize(
-    "d", [3, pytest.param(4, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("d", [3, *(pytest.param(d, marks=pytest.mark.slow) for d in (4, 5, 6))])
 def test_drift_and_diffusion(d: int) -> None:
     with Cap():
         solution = AMEn(1e-6).solve(*drift_diffusion(d, 64))

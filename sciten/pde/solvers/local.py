@@ -16,6 +16,8 @@ from sciten.pde.solvers.kronecker_sum import KroneckerSum
 
 #: Systems of at most so many unknowns are solved directly.
 _DIRECT = 300
+#: Entries of a block of Krylov vectors.
+_ENTRIES = 2**22
 #: Singular vectors that are dropped at once, where a solution is cut.
 _BLOCK = 8
 
@@ -122,28 +124,62 @@ def _arnoldi_step(
     steps: int,
 ) -> tuple[Tensor, int]:
     """The best correction from the Krylov space of a residual, and its dimension."""
-    basis = residual.new_zeros(steps + 1, residual.numel())
+    basis = _Basis(residual, steps + 1)
     hessenberg = torch.zeros(steps + 1, steps, dtype=residual.dtype)
-    basis[0] = residual.reshape(-1) / norm
+    basis.append(residual.reshape(-1) / norm)
     goal = torch.zeros(steps + 1, dtype=residual.dtype)
     goal[0] = norm
     found = torch.zeros(0, dtype=residual.dtype)
     for k in range(steps):
-        vector = matrix(preconditioner(basis[k].view_as(residual))).reshape(-1)
+        vector = matrix(preconditioner(basis.last.view_as(residual))).reshape(-1)
         size = torch.linalg.vector_norm(vector)
         for _ in range(2):  # twice is enough (Kahan, Parlett)
-            along = basis[: k + 1].conj() @ vector
-            vector = vector - along @ basis[: k + 1]
+            vector, along = basis.without(vector)
             hessenberg[: k + 1, k] += along.cpu()
         length = torch.linalg.vector_norm(vector)
         hessenberg[k + 1, k] = length.cpu()
         broken = bool(length <= 1e-14 * size)
         if not broken:
-            basis[k + 1] = vector / length
+            basis.append(vector / length)
         small = hessenberg[: k + 2, : k + 1]
         found = torch.linalg.lstsq(small, goal[: k + 2, None]).solution[:, 0]
         left_over = float(torch.linalg.vector_norm(goal[: k + 2] - small @ found))
         if broken or left_over <= tolerance:
             break
-    combined = found.to(basis.device) @ basis[: len(found)]
+    combined = basis.combined(found.to(residual.device))
     return preconditioner(combined.view_as(residual)), len(found)
+
+
+class _Basis:
+    """Orthonormal vectors, kept in blocks of limited size: made as they are needed, and none of them huge."""
+
+    def __init__(self, like: Tensor, most: int) -> None:
+        self._rows = max(1, min(most, _ENTRIES // max(1, like.numel())))
+        self._blocks: list[Tensor] = []
+        self._like, self._count = like, 0
+
+    def append(self, vector: Tensor) -> None:
+        if self._count == len(self._blocks) * self._rows:
+            self._blocks.append(self._like.new_zeros(self._rows, self._like.numel()))
+        self._blocks[-1][self._count % self._rows] = vector
+        self._count += 1
+
+    @property
+    def last(self) -> Tensor:
+        return self._blocks[-1][(self._count - 1) % self._rows]
+
+    def without(self, vector: Tensor) -> tuple[Tensor, Tensor]:
+        """A vector without what lies along the basis, and the coefficients of that."""
+        along = torch.cat([block.conj() @ vector for block in self._used()])
+        return vector - self.combined(along), along
+
+    def combined(self, coefficients: Tensor) -> Tensor:
+        """The sum of the first vectors times these coefficients."""
+        found = self._like.new_zeros(self._like.numel())
+        for block, part in zip(self._used(), coefficients.split(self._rows), strict=False):
+            found += part @ block[: len(part)]
+        return found
+
+    def _used(self) -> list[Tensor]:
+        counts = [min(self._rows, self._count - start) for start in range(0, self._count, self._rows)]
+        return [block[:count] for block, count in zip(self._blocks, counts, strict=True)]
