@@ -1,7 +1,8 @@
 """The parts of Fourier neural operators beside their convolutions; channels come last.
 
 Most of the time at the points of a grid goes into reading and writing fields, so that sums are not made of finished
-terms: a skip connection makes the tensor that the layer beside it adds its own part to.
+terms: a skip connection makes the tensor that the layer beside it adds its own part to. That happens in place only
+where the tensor is no view of another one, since the backward pass of those would copy whole fields.
 """
 
 from math import sqrt
@@ -38,21 +39,17 @@ class ChannelMap(nn.Module):
 
     def forward(self, fields: Tensor) -> Tensor:
         """`[..., inputs]` to `[..., outputs]`."""
-        return self.after(fields, self.bias)
+        return self.after(fields.reshape(-1, fields.shape[-1]), self.bias).view(*fields.shape[:-1], -1)
 
-    def after(self, fields: Tensor, constant: Tensor | None) -> Tensor:
-        """The map with another constant."""
-        rows = fields.reshape(-1, fields.shape[-1])
-        found = rows @ self.weight if constant is None else torch.addmm(constant, rows, self.weight)
-        return found.view(*fields.shape[:-1], -1)
+    def after(self, rows: Tensor, constant: Tensor | None) -> Tensor:
+        """The map of `[points, inputs]` with another constant, a new tensor."""
+        return rows @ self.weight if constant is None else torch.addmm(constant, rows, self.weight)
 
-    def added_to(self, onto: Tensor, fields: Tensor) -> Tensor:
-        """`onto`, a new tensor `[..., outputs]`, plus the map of `fields` without its constant, perhaps in place."""
-        rows, sums = fields.reshape(-1, fields.shape[-1]), onto.view(-1, onto.shape[-1])
-        if torch.is_autocast_enabled(fields.device.type):  # which does not know operations in place
-            return torch.addmm(sums, rows, self.weight).view(onto.shape)
-        sums.addmm_(rows, self.weight)
-        return onto
+    def added_to(self, onto: Tensor, rows: Tensor) -> Tensor:
+        """A new tensor `onto`, `[points, outputs]`, plus the map of `rows` without its constant, perhaps in place."""
+        if torch.is_autocast_enabled(rows.device.type):  # which does not know operations in place
+            return torch.addmm(onto, rows, self.weight)
+        return onto.addmm_(rows, self.weight)
 
 
 class SkipConnection(nn.Module):
@@ -75,13 +72,13 @@ class SkipConnection(nn.Module):
         self.map = ChannelMap(channels, channels, bias=False, dtype=dtype) if kind == "linear" else None
         self.gates = nn.Parameter(torch.ones(channels, dtype=dtype)) if kind == "soft_gating" else None
 
-    def forward(self, fields: Tensor, constant: Tensor) -> Tensor:
-        """A new tensor: what is passed on of `[..., channels]`, plus a constant `[channels]`."""
+    def forward(self, rows: Tensor, constant: Tensor) -> Tensor:
+        """A new tensor: what is passed on of `[points, channels]`, plus a constant `[channels]`."""
         if self.map is not None:
-            return self.map.after(fields, constant)
+            return self.map.after(rows, constant)
         if self.gates is not None:
-            return torch.addcmul(constant, fields, self.gates)
-        return fields + constant if self.kind == "identity" else constant.expand(fields.shape).clone()
+            return torch.addcmul(constant, rows, self.gates)
+        return rows + constant if self.kind == "identity" else constant.expand(rows.shape).clone()
 
 
 class ChannelMLP(nn.Module):
@@ -96,9 +93,9 @@ class ChannelMLP(nn.Module):
         """`[..., inputs]` to `[..., outputs]`."""
         return self.second(nn.functional.gelu(self.first(fields)))  # type: ignore[no-any-return]
 
-    def added_to(self, onto: Tensor, fields: Tensor) -> Tensor:
-        """`onto`, a new tensor, with the result without the last constant added, perhaps in place."""
-        return self.second.added_to(onto, nn.functional.gelu(self.first(fields)))
+    def added_to(self, onto: Tensor, rows: Tensor) -> Tensor:
+        """A new tensor `onto`, `[points, outputs]`, plus the result without the last constant, perhaps in place."""
+        return self.second.added_to(onto, nn.functional.gelu(self.first(rows)))
 
 
 class FourierBlock(nn.Module):
@@ -127,12 +124,13 @@ class FourierBlock(nn.Module):
 
     def forward(self, fields: Tensor) -> Tensor:
         """`[batch, *grid, channels]`."""
-        passed = self.skip(fields, self.convolution.bias)
+        rows = fields.reshape(-1, fields.shape[-1])
+        passed = self.skip(rows, self.convolution.bias).view(fields.shape)
         found = self._activated(self.convolution.added_to(passed, fields))
         if self.mlp is None or self.mlp_skip is None:
             return found
-        passed = self.mlp_skip(fields, self.mlp.second.bias)
-        return self._activated(self.mlp.added_to(passed, found))
+        passed = self.mlp_skip(rows, self.mlp.second.bias)
+        return self._activated(self.mlp.added_to(passed, found.reshape(rows.shape))).view(fields.shape)
 
     def _activated(self, fields: Tensor) -> Tensor:
         return nn.functional.gelu(fields) if self.activated else fields

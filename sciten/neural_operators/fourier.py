@@ -71,12 +71,12 @@ def synthesise(
 def add_synthesis(
     onto: Tensor, coefficients: Tensor, modes: Sequence[int], *, matrices: bool | None = None
 ) -> Tensor:
-    """`onto`, a new tensor `[batch, *grid, channels]`, with `synthesise` added in place."""
+    """`onto`, `[batch, *grid, channels]`, plus `synthesise`: in one product, where that is by matrices."""
     grid = onto.shape[1:-1]
     if matrices is None:
         matrices = matrices_are_cheaper(grid, modes)
     if not matrices:
-        return onto.add_(_synthesise_by_fft(coefficients, modes, grid))
+        return onto + _synthesise_by_fft(coefficients, modes, grid)
     channels = coefficients.shape[-1]
     found, shape, rows = coefficients, mode_shape(modes), coefficients.shape[0]
     for axis, n in enumerate(grid[:-1]):
@@ -86,8 +86,8 @@ def add_synthesis(
         rows *= n
     matrix = _synthesis_matrix(grid[-1], modes[-1], True, coefficients.dtype, coefficients.device)
     columns = found.reshape(rows, 2 * shape[-1], channels)
-    onto.view(rows, grid[-1], channels).baddbmm_(matrix.expand(rows, -1, -1), columns)
-    return onto
+    lines = onto.reshape(rows, grid[-1], channels)
+    return torch.baddbmm(lines, matrix.expand(rows, -1, -1), columns).view(onto.shape)
 
 
 def matrices_are_cheaper(grid: Sequence[int], modes: Sequence[int]) -> bool:

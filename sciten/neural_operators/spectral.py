@@ -170,10 +170,10 @@ class SpectralConvolution(nn.Module):
 
     def forward(self, fields: Tensor) -> Tensor:
         """Fields `[batch, *grid, in_channels]` to fields `[batch, *grid, out_channels]`."""
-        return self.added_to(self.bias.expand(*fields.shape[:-1], -1).clone(), fields)
+        return self.added_to(self.bias.expand(*fields.shape[:-1], -1), fields)
 
     def added_to(self, onto: Tensor, fields: Tensor) -> Tensor:
-        """`onto`, a new tensor `[batch, *grid, out_channels]`, plus the result without the bias, perhaps in place.
+        """`onto`, `[batch, *grid, out_channels]`, plus the result without the bias.
 
         In mixed precision transforms and weights stay in the precision of the weights: sums over a whole grid and
         coefficients of very different sizes would suffer most.

@@ -71,7 +71,7 @@ def test_coefficients_do_not_depend_on_the_resolution() -> None:
 
 
 @pytest.mark.parametrize("matrices", [True, False])
-def test_sums_in_place_have_the_gradients_of_sums(matrices: bool) -> None:
+def test_sums_have_the_gradients_of_sums(matrices: bool) -> None:
     onto = torch.randn(2, 6, 5, 3, dtype=torch.float64, requires_grad=True)
     coefficients = torch.randn(2, 2, 4, 3, 3, dtype=torch.float64, requires_grad=True)
 
