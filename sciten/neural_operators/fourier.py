@@ -102,13 +102,8 @@ def matrices_are_cheaper(grid: Sequence[int], modes: Sequence[int]) -> bool:
     return products <= _FFT_COST * 2.5 * prod(grid) * log2(max(2, prod(grid)))
 
 
-@torch.compiler.assume_constant_result  # type: ignore[misc]
-def _analysis_matrix(n: int, m: int, real: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return _analysis(n, m, real, dtype, device)  # apart, since compilers look through caches
-
-
 @lru_cache(maxsize=256)
-def _analysis(n: int, m: int, real: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _analysis_matrix(n: int, m: int, real: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
     """`[(part, mode), point]` for the last axis, whose input is real; `[(part, mode), (point, part)]` for others."""
     waves = _waves(n, _frequencies(m, real)) / n
     if real:
@@ -121,13 +116,8 @@ def _analysis(n: int, m: int, real: bool, dtype: torch.dtype, device: torch.devi
     return rows.reshape(-1, 2 * n).to(device, dtype)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[misc]
-def _synthesis_matrix(n: int, m: int, real: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return _synthesis(n, m, real, dtype, device)  # apart, since compilers look through caches
-
-
 @lru_cache(maxsize=256)
-def _synthesis(n: int, m: int, real: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _synthesis_matrix(n: int, m: int, real: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
     """`[point, (part, mode)]` for the last axis, whose output is real; `[(point, part), (part, mode)]` for others."""
     frequencies = _frequencies(m, real)
     waves = _waves(n, frequencies).mT  # [point, mode]
