@@ -13,7 +13,7 @@ NEURALOP := .venv-neuralop
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-operator test test-slow lint format bench accuracy constraints clean
+.PHONY: help install demo demo-operator test test-slow test-random lint format bench accuracy constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -26,11 +26,14 @@ demo: install ## train, evaluate, verify and run a potential on bundled data (ab
 demo-operator: install ## make data, train a neural operator on them and evaluate it (about 3 minutes)
 	$(BIN)/python workflows/train_operator.py
 
-test: lint ## lint, then the fast tests (about 3 minutes)
+test: lint ## lint, then the fast tests (about 6 minutes)
 	$(PYTEST)
 
 test-slow: install ## the long tests that `make test` leaves out
 	$(PYTEST) -m slow
+
+test-random: install ## the tests of properties, on examples that no run had before
+	$(PYTEST) --hypothesis-profile=default -m hypothesis
 
 lint: install ## ruff, mypy and import-linter
 	$(BIN)/python -m ruff check

@@ -82,7 +82,7 @@ def solve_darcy(coefficient: Tensor, source: float | Tensor = 1.0) -> Tensor:
 
     Raises:
         DataError: the coefficient is not positive and finite, or the source is not finite.
-        DivergenceError: the coefficients vary so strongly that no digits are left.
+        DivergenceError: the coefficients vary so strongly that no digits are left, or the solution overflows.
     """
     a = coefficient.detach().cpu().to(torch.float64)
     if a.ndim < 2 or min(a.shape[-2:]) < 4:
@@ -103,9 +103,16 @@ def solve_darcy(coefficient: Tensor, source: float | Tensor = 1.0) -> Tensor:
 
 
 def _solve(coefficient: np.ndarray, source: np.ndarray) -> np.ndarray:
-    matrix, right_side = darcy_matrix(coefficient), source[1:-1, 1:-1].reshape(-1)
-    factors = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-    inner = factors.solve(right_side)
+    # Powers of two change no digit, while sources near the smallest numbers have hardly any residual.
+    (a, a_exponent), (f, f_exponent) = _of_unit_size(coefficient), _of_unit_size(source[1:-1, 1:-1])
+    matrix, right_side = darcy_matrix(a), f.reshape(-1)
+    try:
+        factors = splu(
+            matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+        )
+        inner = factors.solve(right_side)
+    except RuntimeError:  # a pivot that is rounded to zero
+        inner = np.full_like(right_side, np.nan)
     residual = float(np.abs(matrix @ inner - right_side).max())
     size = float(np.abs(matrix.data).max() * np.abs(inner).max() + np.abs(right_side).max())
     if not (isfinite(size) and residual <= _LARGEST_RESIDUAL * size):
@@ -115,8 +122,20 @@ def _solve(coefficient: np.ndarray, source: np.ndarray) -> np.ndarray:
             "precision"
         )
     solution = np.zeros_like(coefficient)
-    solution[1:-1, 1:-1] = inner.reshape(solution[1:-1, 1:-1].shape)
+    with np.errstate(over="ignore"):
+        solution[1:-1, 1:-1] = np.ldexp(inner, f_exponent - a_exponent).reshape(f.shape)
+    if not np.isfinite(solution).all():
+        raise DivergenceError(
+            f"{_NAME}: expected a solution that double precision can hold, got more than {np.finfo(float).max:.0e} "
+            f"with sources up to {np.abs(source).max():.1e}; give the equation in other units"
+        )
     return solution
+
+
+def _of_unit_size(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Values over the power of two that follows their largest, and its exponent."""
+    _, exponent = np.frexp(np.abs(values).max())
+    return np.ldexp(values, -exponent), int(exponent)
 
 
 def _harmonic(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -143,6 +143,17 @@ def test_bad_input_is_named(coefficient: Tensor, source: float, words: str) -> N
         solve_darcy(coefficient, source)
 
 
+@pytest.mark.parametrize("scale", [5e-324, 2.0**-1000, 2.0**1000])
+def test_the_units_of_source_and_coefficient_do_not_matter(scale: float) -> None:
+    a, _, f = manufactured(9, 8)
+    one = solve_darcy(a, f.sign())
+    torch.testing.assert_close(solve_darcy(a, scale * f.sign()), scale * one, rtol=1e-12, atol=1e-323)
+    if scale > 1e-300:
+        torch.testing.assert_close(solve_darcy(scale * a, f.sign()), one / scale, rtol=1e-12, atol=0.0)
+    with pytest.raises(DivergenceError, match="other units"):
+        solve_darcy(1e-20 * a, 1e300)
+
+
 def test_coefficients_beyond_double_precision_are_refused() -> None:
     a = torch.full((6, 6), 1e-300, dtype=torch.float64)
     a[2:4] = 1e300
