@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sciten.cli.benchmarks import report as parts_report
 from sciten.cli.benchmarks import tables
-from sciten.cli.benchmarks.low_rank import report as low_rank
 from sciten.cli.benchmarks.tensor_products import report
 from sciten.files import write_text
 
@@ -121,7 +121,7 @@ def low_rank_formats(document: Document) -> str:
     """Arithmetic of tensor trains, and what decompositions reach."""
     return (
         "**Low-rank formats on the CPU**, float64, beside torchTT: medians, each program with its best number of "
-        "threads (`sciten benchmark tensor-formats`).\n\n" + low_rank.markdown(document)
+        "threads (`sciten benchmark tensor-formats`).\n\n" + parts_report.markdown(document)
     )
 
 
@@ -130,7 +130,7 @@ def solvers(document: Document) -> str:
     return (
         "**Stationary problems on the CPU**, float64: every program at the largest tolerance with which its true "
         "residual is small enough, measured alike for all; medians, each with its best number of threads "
-        "(`sciten benchmark pde`).\n\n" + low_rank.markdown(document)
+        "(`sciten benchmark pde`).\n\n" + parts_report.markdown(document)
     )
 
 

@@ -154,7 +154,8 @@ def tensor_formats(
 
     A complete comparison in a checkout replaces the results in benchmarks/results/ unless --json names another place.
     """
-    from sciten.cli.benchmarks.low_rank import formats, report
+    from sciten.cli.benchmarks import report
+    from sciten.cli.benchmarks.low_rank import formats
 
     _warn_of_load()
     document = formats.run(formats.Settings(peer_python=peer_python, rounds=rounds, limit=limit, small=small))
@@ -178,8 +179,8 @@ def pde(
 
     A complete comparison in a checkout replaces the results in benchmarks/results/ unless --json names another place.
     """
+    from sciten.cli.benchmarks import report
     from sciten.cli.benchmarks.low_rank import pde as pde_
-    from sciten.cli.benchmarks.low_rank import report
 
     parts = _parts("pde", only, dict.fromkeys(pde_.MEASURES, ""))
     _warn_of_load()
@@ -212,9 +213,9 @@ def neural_operators(
     Accuracy needs the data in SCITEN_REFERENCE_DATA. A complete run in a checkout replaces the results in
     benchmarks/results/ unless --json names another place.
     """
-    from sciten.cli.benchmarks.low_rank import report
-    from sciten.cli.benchmarks.low_rank.parts import Settings
+    from sciten.cli.benchmarks import report
     from sciten.cli.benchmarks.neural_operators import measures
+    from sciten.cli.benchmarks.parts import Settings
 
     parts = _parts("neural-operators", only, dict.fromkeys(measures.MEASURES, ""))
     _warn_of_load()

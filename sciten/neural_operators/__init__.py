@@ -10,6 +10,7 @@ from sciten.neural_operators.factorizations import (
 )
 from sciten.neural_operators.files import load_operator, save_operator
 from sciten.neural_operators.fno import FNO, TFNO
+from sciten.neural_operators.patching import MultigridPatching, Patched
 from sciten.neural_operators.spectral import SpectralConvolution, SpectralWeight
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "CPFactors",
     "Dense",
     "Factorization",
+    "MultigridPatching",
     "NeuralOperator",
+    "Patched",
     "SpectralConvolution",
     "SpectralWeight",
     "TTFactors",

@@ -6,7 +6,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from sciten.cli.benchmarks.low_rank import core_shapes, formats, newton_kernel, parts, pde, report
+from sciten.cli.benchmarks import parts, report
+from sciten.cli.benchmarks.low_rank import core_shapes, formats, newton_kernel, pde
 
 
 @pytest.mark.parametrize("accuracy", [1e-4, 1e-8])

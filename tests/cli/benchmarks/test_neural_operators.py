@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
-from sciten.cli.benchmarks.low_rank.parts import Settings
 from sciten.cli.benchmarks.neural_operators import darcy, measures
+from sciten.cli.benchmarks.parts import Settings
 
 
 def test_without_a_peer_and_data_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:

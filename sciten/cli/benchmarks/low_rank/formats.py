@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from sciten.cli.benchmarks.low_rank import core_shapes, newton_kernel, parts
+from sciten.cli.benchmarks import parts
+from sciten.cli.benchmarks.low_rank import core_shapes, newton_kernel
 from sciten.cli.benchmarks.low_rank.contest import Program, contest
-from sciten.cli.benchmarks.low_rank.parts import Measure, Settings
+from sciten.cli.benchmarks.parts import Measure, Settings
 from sciten.cli.benchmarks.summary import at_most, target
 from sciten.tensor import TensorTrain
 

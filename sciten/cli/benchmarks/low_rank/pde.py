@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sciten.cli.benchmarks.low_rank import parts
+from sciten.cli.benchmarks import parts
 from sciten.cli.benchmarks.low_rank.contest import Program, contest
-from sciten.cli.benchmarks.low_rank.parts import Measure, Settings
 from sciten.cli.benchmarks.low_rank.problems import drift_diffusion, poisson
+from sciten.cli.benchmarks.parts import Measure, Settings
 from sciten.cli.benchmarks.summary import at_most, target
 from sciten.pde import (
     DMRG,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from sciten.cli.benchmarks.low_rank.parts import Settings
+from sciten.cli.benchmarks.parts import Settings
 from sciten.cli.benchmarks.summary import at_most
 from sciten.datasets import FieldDataset, import_fields
 from sciten.training import OperatorConfig, evaluate_operator, train

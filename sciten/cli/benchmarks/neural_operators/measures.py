@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sciten.cli.benchmarks.low_rank import parts
-from sciten.cli.benchmarks.low_rank.parts import Measure, Settings
+from sciten.cli.benchmarks import parts
 from sciten.cli.benchmarks.neural_operators import darcy, step
+from sciten.cli.benchmarks.parts import Measure, Settings
 
 QUESTION = (
     "neural operators with dense and factorised weights: time and memory beside neuraloperator, and accuracy"

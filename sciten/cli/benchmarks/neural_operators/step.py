@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 import sciten
-from sciten.cli.benchmarks.low_rank.parts import Settings
+from sciten.cli.benchmarks.parts import Settings
 from sciten.cli.benchmarks.processes import SCRIPTS, Worker, WorkerError, interleaved
 from sciten.cli.benchmarks.summary import at_most, spread, target
 

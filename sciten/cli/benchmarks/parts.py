@@ -1,4 +1,4 @@
-"""What the two low-rank benchmarks share: their settings, and running their parts into a document."""
+"""What the benchmarks of several parts share: their settings, and running the parts into a document."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

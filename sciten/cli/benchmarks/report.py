@@ -1,4 +1,4 @@
-"""Results of the low-rank benchmarks as plain text."""
+"""Results of the benchmarks of several parts as plain text."""
 
 from collections.abc import Mapping
 from typing import Any
