@@ -1,24 +1,21 @@
 """The parts of Fourier neural operators beside their convolutions; channels come last.
 
-Most of the time at the points of a grid goes into reading and writing fields, so that sums are not made of finished
-terms: a skip connection makes the tensor that the layer beside it adds its own part to. That happens in place only
-where the tensor is no view of another one, since the backward pass of those would copy whole fields.
+They hold the weights; what is computed of them at every point of a grid is in `pointwise`.
 """
 
 from math import sqrt
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from sciten.errors import ConfigError
+from sciten.neural_operators.pointwise import Pointwise, Skip, Weights
 from sciten.neural_operators.spectral import SpectralConvolution
-
-Skip = Literal["linear", "identity", "soft_gating", "none"]
 
 
 class ChannelMap(nn.Module):
-    """A linear map of the channels, at every point alike.
+    """The weights of a linear map of the channels: y = x · weight + bias, at every point alike.
 
     The weight lies as `[inputs, outputs]`, unlike that of `torch.nn.Linear`: with few inputs its gradient then takes a
     tenth of the time, since BLAS is slow where the result of a long product has few columns.
@@ -36,20 +33,6 @@ class ChannelMap(nn.Module):
         bound = 1 / sqrt(inputs)
         self.weight = nn.Parameter(torch.empty(inputs, outputs, dtype=dtype).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(outputs, dtype=dtype).uniform_(-bound, bound)) if bias else None
-
-    def forward(self, fields: Tensor) -> Tensor:
-        """`[..., inputs]` to `[..., outputs]`."""
-        return self.after(fields.reshape(-1, fields.shape[-1]), self.bias).view(*fields.shape[:-1], -1)
-
-    def after(self, rows: Tensor, constant: Tensor | None) -> Tensor:
-        """The map of `[points, inputs]` with another constant, a new tensor."""
-        return rows @ self.weight if constant is None else torch.addmm(constant, rows, self.weight)
-
-    def added_to(self, onto: Tensor, rows: Tensor) -> Tensor:
-        """A new tensor `onto`, `[points, outputs]`, plus the map of `rows` without its constant, perhaps in place."""
-        if torch.is_autocast_enabled(rows.device.type):  # which does not know operations in place
-            return torch.addmm(onto, rows, self.weight)
-        return onto.addmm_(rows, self.weight)
 
 
 class SkipConnection(nn.Module):
@@ -72,13 +55,10 @@ class SkipConnection(nn.Module):
         self.map = ChannelMap(channels, channels, bias=False, dtype=dtype) if kind == "linear" else None
         self.gates = nn.Parameter(torch.ones(channels, dtype=dtype)) if kind == "soft_gating" else None
 
-    def forward(self, rows: Tensor, constant: Tensor) -> Tensor:
-        """A new tensor: what is passed on of `[points, channels]`, plus a constant `[channels]`."""
-        if self.map is not None:
-            return self.map.after(rows, constant)
-        if self.gates is not None:
-            return torch.addcmul(constant, rows, self.gates)
-        return rows + constant if self.kind == "identity" else constant.expand(rows.shape).clone()
+    @property
+    def weight(self) -> Tensor | None:
+        """Of the map `[channels, channels]`, or the numbers `[channels]`."""
+        return self.gates if self.map is None else self.map.weight
 
 
 class ChannelMLP(nn.Module):
@@ -91,11 +71,17 @@ class ChannelMLP(nn.Module):
 
     def forward(self, fields: Tensor) -> Tensor:
         """`[..., inputs]` to `[..., outputs]`."""
-        return self.second(nn.functional.gelu(self.first(fields)))  # type: ignore[no-any-return]
+        return Pointwise()(fields, None, Weights(**self.weights()))
 
-    def added_to(self, onto: Tensor, rows: Tensor) -> Tensor:
-        """A new tensor `onto`, `[points, outputs]`, plus the result without the last constant, perhaps in place."""
-        return self.second.added_to(onto, nn.functional.gelu(self.first(rows)))
+    def weights(self) -> dict[str, Tensor | None]:
+        """As `pointwise.Weights` calls them."""
+        first, second = self.first, self.second
+        return {
+            "first": first.weight,
+            "first_bias": first.bias,
+            "second": second.weight,
+            "second_bias": second.bias,
+        }
 
 
 class FourierBlock(nn.Module):
@@ -121,16 +107,16 @@ class FourierBlock(nn.Module):
         super().__init__()
         self.convolution, self.skip, self.mlp, self.mlp_skip = convolution, skip, mlp, mlp_skip
         self.activated = activated
+        self.pointwise = Pointwise(
+            skip.kind, "none" if mlp_skip is None else mlp_skip.kind, convolved=True, activated=activated
+        )
 
     def forward(self, fields: Tensor) -> Tensor:
         """`[batch, *grid, channels]`."""
-        rows = fields.reshape(-1, fields.shape[-1])
-        passed = self.skip(rows, self.convolution.bias).view(fields.shape)
-        found = self._activated(self.convolution.added_to(passed, fields))
-        if self.mlp is None or self.mlp_skip is None:
-            return found
-        passed = self.mlp_skip(rows, self.mlp.second.bias)
-        return self._activated(self.mlp.added_to(passed, found.reshape(rows.shape))).view(fields.shape)
-
-    def _activated(self, fields: Tensor) -> Tensor:
-        return nn.functional.gelu(fields) if self.activated else fields
+        weights = Weights(
+            skip=self.skip.weight,
+            bias=self.convolution.bias,
+            mlp_skip=None if self.mlp_skip is None else self.mlp_skip.weight,
+            **({} if self.mlp is None else self.mlp.weights()),
+        )
+        return self.pointwise(self.convolution.without_bias(fields), fields, weights)

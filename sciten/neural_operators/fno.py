@@ -139,7 +139,8 @@ class FNO(NeuralOperator):
         for block in self.blocks:
             found = block(found)
         for axis, n in enumerate(grid, 1):
-            found = found.narrow(axis, 0, n)
+            if found.shape[axis] != n:  # otherwise the backward pass would copy all of it
+                found = found.narrow(axis, 0, n)
         return self.projection(found).movedim(-1, 1)  # type: ignore[no-any-return]
 
     def set_modes(self, modes: Sequence[int]) -> None:

@@ -64,30 +64,18 @@ def synthesise(
     coefficients: Tensor, modes: Sequence[int], grid: Sequence[int], *, matrices: bool | None = None
 ) -> Tensor:
     """Fields `[batch, *grid, channels]` of coefficients `[batch, 2, *modes, channels]`; as `analyse` otherwise."""
-    fields = coefficients.new_zeros(coefficients.shape[0], *grid, coefficients.shape[-1])
-    return add_synthesis(fields, coefficients, modes, matrices=matrices)
-
-
-def add_synthesis(
-    onto: Tensor, coefficients: Tensor, modes: Sequence[int], *, matrices: bool | None = None
-) -> Tensor:
-    """`onto`, `[batch, *grid, channels]`, plus `synthesise`: in one product, where that is by matrices."""
-    grid = onto.shape[1:-1]
     if matrices is None:
         matrices = matrices_are_cheaper(grid, modes)
     if not matrices:
-        return onto + _synthesise_by_fft(coefficients, modes, grid)
+        return _synthesise_by_fft(coefficients, modes, grid)
     channels = coefficients.shape[-1]
     found, shape, rows = coefficients, mode_shape(modes), coefficients.shape[0]
-    for axis, n in enumerate(grid[:-1]):
-        matrix = _synthesis_matrix(n, modes[axis], False, coefficients.dtype, coefficients.device)
+    for axis, n in enumerate(grid):
+        last = axis + 1 == len(grid)
+        matrix = _synthesis_matrix(n, modes[axis], last, coefficients.dtype, coefficients.device)
         columns = found.reshape(rows, 2 * shape[axis], prod(shape[axis + 1 :]) * channels)
-        found = torch.matmul(matrix, columns)
-        rows *= n
-    matrix = _synthesis_matrix(grid[-1], modes[-1], True, coefficients.dtype, coefficients.device)
-    columns = found.reshape(rows, 2 * shape[-1], channels)
-    lines = onto.reshape(rows, grid[-1], channels)
-    return torch.baddbmm(lines, matrix.expand(rows, -1, -1), columns).view(onto.shape)
+        found, rows = torch.matmul(matrix, columns), rows * n
+    return found.reshape(coefficients.shape[0], *grid, channels)
 
 
 def matrices_are_cheaper(grid: Sequence[int], modes: Sequence[int]) -> bool:

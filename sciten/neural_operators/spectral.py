@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from sciten.errors import ConfigError
 from sciten.neural_operators.factorizations import Dense, Factorization, View
 from sciten.neural_operators.fourier import (
-    add_synthesis,
     analyse,
     mode_shape,
     require_resolution,
@@ -170,22 +169,18 @@ class SpectralConvolution(nn.Module):
 
     def forward(self, fields: Tensor) -> Tensor:
         """Fields `[batch, *grid, in_channels]` to fields `[batch, *grid, out_channels]`."""
-        return self.added_to(self.bias.expand(*fields.shape[:-1], -1), fields)
+        return self.without_bias(fields) + self.bias
 
-    def added_to(self, onto: Tensor, fields: Tensor) -> Tensor:
-        """`onto`, `[batch, *grid, out_channels]`, plus the result without the bias.
+    def without_bias(self, fields: Tensor) -> Tensor:
+        """The same without the constant.
 
         In mixed precision transforms and weights stay in the precision of the weights: sums over a whole grid and
         coefficients of very different sizes would suffer most.
         """
-        grid = fields.shape[1:-1]
-        require_resolution("SpectralConvolution", grid, self.active_modes)
-        dtype, device = self.bias.dtype, fields.device.type
-        if fields.dtype == onto.dtype == dtype and not torch.is_autocast_enabled(device):
-            return add_synthesis(onto, self._weighted(fields), self.active_modes)
-        with torch.autocast(device, enabled=False):
-            found = synthesise(self._weighted(fields.to(dtype)), self.active_modes, grid)
-        return onto + found.to(onto.dtype)
+        grid, modes = fields.shape[1:-1], self.active_modes
+        require_resolution("SpectralConvolution", grid, modes)
+        with torch.autocast(fields.device.type, enabled=False):
+            return synthesise(self._weighted(fields.to(self.bias.dtype)), modes, grid)
 
     def _weighted(self, fields: Tensor) -> Tensor:
         coefficients = analyse(fields, self.active_modes).movedim(1, -1)

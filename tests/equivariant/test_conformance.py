@@ -42,7 +42,7 @@ from sciten.equivariant.testing import (
 )
 from sciten.equivariant.testing.executors import ExecutorCase, product_map
 from sciten.equivariant.testing.subjects import Subject
-from sciten.tensor.multilinear import cpu
+from sciten.tensor import compiler
 from sciten.tensor.multilinear.cpu import Cpu
 from sciten.tensor.multilinear.executors import Executor
 from sciten.tensor.multilinear.reference import Reference
@@ -248,7 +248,7 @@ SMALL = (
 )
 
 
-@pytest.mark.skipif(not cpu.available(), reason="no C++ compiler")
+@pytest.mark.skipif(not compiler.available(), reason="no C++ compiler")
 def test_compiled_executor() -> None:
     check_executor(Cpu(), cases=[case for case in executor_cases() if case.name in SMALL])
 
@@ -294,7 +294,7 @@ def test_all_cartesian_products(ranks: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not cpu.available(), reason="no C++ compiler")
+@pytest.mark.skipif(not compiler.available(), reason="no C++ compiler")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_compiled_executor_on_everything(dtype: torch.dtype) -> None:
     check_executor(Cpu(), dtype=dtype)

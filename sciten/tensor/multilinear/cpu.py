@@ -1,7 +1,6 @@
 """The fast CPU executor: generated C++ for each map, compiled at first use."""
 
 import ctypes
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,30 +8,13 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from sciten.errors import ConfigError, SciTenError
+from sciten.errors import ConfigError
+from sciten.tensor.compiler import load
 from sciten.tensor.multilinear import looped
 from sciten.tensor.multilinear.codegen import Kernel
-from sciten.tensor.multilinear.compiler import load
 from sciten.tensor.multilinear.description import Multilinear
 from sciten.tensor.multilinear.destinations import by_destination, complete
 from sciten.tensor.multilinear.index import Index
-
-_PROBE = '#include <cmath>\nextern "C" double probe(double x) { return std::sqrt(x); }\n'
-
-
-@lru_cache(maxsize=1)
-def available() -> bool:
-    """Whether a C++ compiler is there and works; says once where none does."""
-    try:
-        load(_PROBE)
-    except (SciTenError, OSError) as error:
-        warnings.warn(
-            f"sciten: {error}: products run on plain torch operations, with the same results but several times "
-            "slower",
-            stacklevel=2,
-        )
-        return False
-    return True
 
 
 class Cpu:

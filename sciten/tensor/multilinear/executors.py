@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sciten.tensor.compiler import available
 from sciten.tensor.multilinear import cpu, triton
 from sciten.tensor.multilinear.description import Multilinear
 from sciten.tensor.multilinear.index import Index
@@ -36,7 +37,7 @@ def default_executor(like: Tensor) -> Executor:
         if reason is None:
             return triton.Triton()
     elif like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64):
-        if cpu.available():  # says so itself where it is not
+        if available():  # says so itself where it is not
             return cpu.Cpu()
         return Reference()
     else:

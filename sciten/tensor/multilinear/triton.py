@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sciten.errors import ConfigError, MissingExtraError, StorageError
 from sciten.files import write_text
-from sciten.tensor.multilinear.compiler import cache_folder
+from sciten.tensor.compiler import cache_folder
 from sciten.tensor.multilinear.description import Multilinear, Operand, Term
 from sciten.tensor.multilinear.destinations import by_destination, complete
 from sciten.tensor.multilinear.index import Index

@@ -14,7 +14,7 @@ from sciten.equivariant.harmonics import spherical_harmonics
 from sciten.equivariant.products import so2, so2_frames
 from sciten.equivariant.wigner import LMAX, wigner_matrices
 from sciten.errors import ConfigError
-from sciten.tensor.multilinear import compiler
+from sciten.tensor import compiler
 from sciten.tensor.multilinear.reference import Reference
 from tests.equivariant.rotations import improper_rotation
 

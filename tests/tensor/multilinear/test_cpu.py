@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from sciten.errors import ConfigError
+from sciten.tensor.compiler import available
 from sciten.tensor.multilinear import Index, Multilinear, Operand, Term, evaluate
-from sciten.tensor.multilinear.cpu import Cpu, available
+from sciten.tensor.multilinear.cpu import Cpu
 from sciten.tensor.multilinear.reference import Reference
 from tests.tensor.multilinear.maps import rich_arguments, rich_map
 

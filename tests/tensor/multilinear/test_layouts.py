@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from sciten.errors import ConfigError
+from sciten.tensor.compiler import available
 from sciten.tensor.multilinear import Index, Multilinear, Operand, Term, evaluate, looped
-from sciten.tensor.multilinear.cpu import Cpu, available
+from sciten.tensor.multilinear.cpu import Cpu
 from sciten.tensor.multilinear.reference import Reference
 
 pytestmark = pytest.mark.skipif(not available(), reason="no C++ compiler")

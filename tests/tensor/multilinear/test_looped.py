@@ -3,9 +3,10 @@ import torch
 
 from sciten.equivariant.testing.executors import uneven_map
 from sciten.equivariant.testing.memory import poisoned_memory
+from sciten.tensor.compiler import available
 from sciten.tensor.multilinear import Index, Multilinear, Operand, Term, evaluate, looped
 from sciten.tensor.multilinear.codegen import Kernel
-from sciten.tensor.multilinear.cpu import Cpu, available
+from sciten.tensor.multilinear.cpu import Cpu
 from sciten.tensor.multilinear.reference import Reference
 
 pytestmark = pytest.mark.skipif(not available(), reason="no C++ compiler")

@@ -98,7 +98,13 @@ def _programs(python: str | None, ways: list[str]) -> Iterator[tuple[str, str | 
 
 
 def _worker(name: str, python: str | None, *, threads: int) -> Worker:
-    environment: dict[str, str | None] = {"PYTHONPATH": None, "PYTHONDONTWRITEBYTECODE": "1"}
+    # For all alike: otherwise glibc gives freed memory back and faults it in again, at times for a third of a step.
+    environment: dict[str, str | None] = {
+        "PYTHONPATH": None,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "MALLOC_TRIM_THRESHOLD_": f"{1 << 31}",
+        "MALLOC_MMAP_THRESHOLD_": f"{1 << 31}",
+    }
     if python is not None:
         return Worker(
             name, [python, SCRIPTS / "neuraloperator_fno.py"], threads=threads, environment=environment

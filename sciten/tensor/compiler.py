@@ -1,4 +1,4 @@
-"""Compiling generated C++ at run time, once for each machine: the result is kept on disk."""
+"""Compiling C++ at run time, once for each machine: the result is kept on disk."""
 
 import ctypes
 import hashlib
@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -25,6 +26,22 @@ _FLAGS = (
 )
 #: Tried in turn; not every compiler knows OpenMP or the native target.
 _OPTIONAL_FLAGS = (("-march=native", "-fopenmp"), ("-march=native",), ())
+_PROBE = '#include <cmath>\nextern "C" double probe(double x) { return std::sqrt(x); }\n'
+
+
+@lru_cache(maxsize=1)
+def available() -> bool:
+    """Whether a C++ compiler is there and works; says once where none does."""
+    try:
+        load(_PROBE)
+    except (SciTenError, OSError) as error:
+        warnings.warn(
+            f"sciten: {error}: in the place of its CPU kernels run plain torch operations, with the same results but "
+            "several times slower",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 @lru_cache(maxsize=1)
@@ -84,7 +101,7 @@ def _compile(program: str, source: str, target: Path) -> None:
                 os.replace(built, target)  # atomic: another process may be making the same kernel
                 return
             said = done.stderr.strip()
-        raise SciTenError(f"the C++ compiler {program} failed on a generated kernel: {said[-2000:]}")
+        raise SciTenError(f"the C++ compiler {program} failed on a kernel: {said[-2000:]}")
 
 
 @cache
