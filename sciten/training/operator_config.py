@@ -53,6 +53,9 @@ class L2Loss(Section):
 class IncrementalModes(Section):
     """Training from coarse to fine: low frequencies first (George et al., TMLR 2024, by a fixed plan).
 
+    A run that ends before all take part leaves the weights of the others as random as they were, which is why
+    `max_time` is refused beside it. Nor does the plan follow the clock: equal runs would not give equal weights.
+
     Attributes:
         start: modes along each axis in the first epoch, negative ones counted.
         epochs: in which all take part, or the fraction of all epochs after which they do.
@@ -88,7 +91,7 @@ class OperatorConfig(RunConfig):
             `output_scale` come from the data where not given, and `modes` are then 16 along each axis, or as many as
             the grid has points.
         loss: "relative_h1" or "relative_l2". Channels weigh alike, each in units of its standard deviation.
-        incremental_modes: see `IncrementalModes`; None for all modes from the start.
+        incremental_modes: see `IncrementalModes`; None for all modes from the start. Not with `max_time`.
         cache_megabytes: memory for samples; a training set that is larger is read from disk in every epoch.
     """
 
@@ -131,6 +134,12 @@ class OperatorConfig(RunConfig):
                 "incremental_modes.epochs",
                 f"expected fewer than epochs={self.epochs}, for all modes to be trained, got "
                 f"{self.incremental_modes.epochs:g}",
+            )
+        if self.incremental_modes is not None and self.max_time is not None:
+            raise SettingError(
+                "incremental_modes",
+                f"expected no max_time={self.max_time:g}, which may end the run before all modes are trained; leave "
+                "one out, or take fewer epochs",
             )
         return self
 

@@ -97,6 +97,15 @@ def test_an_unusable_setting_names_its_key(override: str, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_run_that_the_clock_may_end_has_all_modes_from_the_start() -> None:
+    with pytest.raises(
+        ConfigError, match=r"incremental_modes: expected no max_time=2\.5, .*before all modes"
+    ):
+        read("incremental_modes={}", "max_time=2.5")
+    assert read("incremental_modes={}").incremental_modes == IncrementalModes()
+    assert read("max_time=2.5").incremental_modes is None
+
+
 def test_missing_fields_say_how_to_give_them() -> None:
     with pytest.raises(ConfigError, match=r"inputs: required.*inputs=\.\.\."):
         read_config(None, ["train_file=a.h5", "output=run", "model=FNO", "targets=u"])
