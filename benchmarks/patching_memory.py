@@ -111,7 +111,7 @@ def training_step(count: int, levels: int, padding: float, points: int, batch: i
     target = torch.randn(batch, 1, points, points, generator=generator)
     model: nn.Module = network(levels + 1)
     if count > 1:
-        model = Patched(model, MultigridPatching((count, count), levels, padding), at_a_time=batch)
+        model = Patched(model, MultigridPatching((count, count), levels, padding, at_a_time=batch))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
 
     def step() -> None:

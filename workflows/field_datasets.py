@@ -13,6 +13,7 @@ import typer
 import sciten
 from sciten.datasets.fields import Axis, Field, FieldWriter
 from sciten.errors import ConfigError
+from workflows.executors import ExecutorKind, open_executor
 from workflows.tasks import Arrays, run_tasks
 
 LICENCE = "CC0-1.0"
@@ -153,3 +154,38 @@ def make_datasets(
                 for index in range(task.batch.count if task.batch.split == split else 0):
                     writer.append({field: values[index] for field, values in arrays.items()})
     return files
+
+
+def write_datasets(
+    name: str,
+    function: Callable[[AnyTask], Arrays],
+    tasks: Sequence[AnyTask],
+    output: Path,
+    *,
+    description: Description,
+    executor: ExecutorKind,
+    workers: int | None,
+    slurm_options: Sequence[str],
+    work: Path,
+    command: str,
+) -> None:
+    """How the command of each dataset ends: `make_datasets` on the executor that its options ask for.
+
+    Args:
+        name, function, tasks, output, description, command: see `make_datasets`.
+        executor, workers, slurm_options: see `open_executor`.
+        work: the folder of finished tasks, `tasks/`, and of the executor's own files.
+    """
+    with open_executor(executor, workers=workers, folder=work, slurm_options=slurm_options) as pool:
+        files = make_datasets(
+            name,
+            function,
+            tasks,
+            output,
+            description=description,
+            executor=pool,
+            work=work / "tasks",
+            command=command,
+        )
+    for file in files:
+        print(f"wrote {file}")

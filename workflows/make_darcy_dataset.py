@@ -17,7 +17,7 @@ from sciten.datasets.fields import Axis, Field
 from sciten.pde.darcy import every_nth, log_normal, piecewise, solve_darcy
 from sciten.pde.spectral import PERMEABILITY
 from workflows import field_datasets, script
-from workflows.executors import ExecutorKind, open_executor
+from workflows.executors import ExecutorKind
 from workflows.field_datasets import Batched, Description, as_options
 from workflows.tasks import Arrays
 
@@ -102,19 +102,18 @@ def main(
         fields=[Field("coefficient", time_varying=False), Field("solution", time_varying=False)],
         parameters={},
     )
-    with open_executor(executor, workers=workers, folder=work, slurm_options=slurm_option) as pool:
-        files = field_datasets.make_datasets(
-            name,
-            solve,
-            tasks,
-            output,
-            description=description,
-            executor=pool,
-            work=work / "tasks",
-            command=command,
-        )
-    for file in files:
-        print(f"wrote {file}")
+    field_datasets.write_datasets(
+        name,
+        solve,
+        tasks,
+        output,
+        description=description,
+        executor=executor,
+        workers=workers,
+        slurm_options=slurm_option,
+        work=work,
+        command=command,
+    )
 
 
 if __name__ == "__main__":

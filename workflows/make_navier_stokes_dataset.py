@@ -22,7 +22,7 @@ from sciten.errors import ConfigError
 from sciten.pde.spectral import INITIAL_VORTICITY, GaussianField, NavierStokes
 from sciten.pde.spectral.torus import highest_kept
 from workflows import field_datasets, script
-from workflows.executors import ExecutorKind, open_executor
+from workflows.executors import ExecutorKind
 from workflows.field_datasets import Batched, Description, as_options
 from workflows.tasks import Arrays
 
@@ -153,19 +153,18 @@ def main(
         times=times,
         parameters={"viscosity": viscosity},
     )
-    with open_executor(executor, workers=workers, folder=work, slurm_options=slurm_option) as pool:
-        files = field_datasets.make_datasets(
-            name,
-            solve,
-            tasks,
-            output,
-            description=description,
-            executor=pool,
-            work=work / "tasks",
-            command=command,
-        )
-    for file in files:
-        print(f"wrote {file}")
+    field_datasets.write_datasets(
+        name,
+        solve,
+        tasks,
+        output,
+        description=description,
+        executor=executor,
+        workers=workers,
+        slurm_options=slurm_option,
+        work=work,
+        command=command,
+    )
 
 
 if __name__ == "__main__":

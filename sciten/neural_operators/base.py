@@ -1,20 +1,23 @@
-"""What every neural operator shares: channels, axes, and the scales of its fields."""
+"""What every neural operator shares: channels, axes, the scales of its fields, and whether it works on patches."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sciten.errors import ConfigError
+from sciten.neural_operators.patching import MultigridPatching, patching_from
 
 
 class NeuralOperator(nn.Module, ABC):
     """A map from fields on a regular grid to fields on the same grid.
 
     Fields come and go in their own units: the model holds their means and standard deviations, and a subclass's
-    `transform` sees numbers of order one.
+    `transform` sees numbers of order one. With `patching` it sees one patch after the other in the place of whole
+    fields, with coarser views of what surrounds them as further channels.
 
     Args:
         in_channels: numbers at each point of the input.
@@ -23,6 +26,12 @@ class NeuralOperator(nn.Module, ABC):
             i / n, those of others at i / (n - 1), both ends included.
         input_scale: mean and standard deviation of each input channel; (0, 1) without.
         output_scale: the same of the outputs.
+        positional_grid: whether `transform` is given the coordinates as its last channels, from 0 to 1 in the domain.
+        patching: how fields are cut, or its description; its `periodic` is that of the operator.
+
+    Attributes:
+        patch_channels: of what `transform` is given.
+        patch_periodic: for each axis, whether what it is given is periodic.
     """
 
     input_mean: Tensor
@@ -37,6 +46,8 @@ class NeuralOperator(nn.Module, ABC):
         periodic: Sequence[bool],
         input_scale: Sequence[tuple[float, float]] | None = None,
         output_scale: Sequence[tuple[float, float]] | None = None,
+        positional_grid: bool = False,
+        patching: MultigridPatching | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -47,6 +58,11 @@ class NeuralOperator(nn.Module, ABC):
             raise ConfigError(f"{name}: expected one to three axes, got periodic={tuple(periodic)}")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.periodic = tuple(bool(p) for p in periodic)
+        self.positional_grid = positional_grid
+        self.patching = None if patching is None else patching_from(patching, self.periodic)
+        self.patch_periodic = self.periodic if self.patching is None else self.patching.patch_periodic
+        views = 1 if self.patching is None else 1 + self.patching.levels
+        self.patch_channels = views * in_channels + (len(self.periodic) if positional_grid else 0)
         for kind, count, scale in (
             ("input", in_channels, input_scale),
             ("output", out_channels, output_scale),
@@ -67,7 +83,7 @@ class NeuralOperator(nn.Module, ABC):
 
     @abstractmethod
     def transform(self, fields: Tensor) -> Tensor:
-        """Scaled inputs `[batch, in_channels, *grid]` to scaled outputs `[batch, out_channels, *grid]`."""
+        """Scaled inputs `[batch, patch_channels, *grid]` to scaled outputs `[batch, out_channels, *grid]`."""
 
     @property
     def n_dims(self) -> int:
@@ -92,7 +108,25 @@ class NeuralOperator(nn.Module, ABC):
         """
         self.require_fields(fields)
         scaled = (fields.to(self.dtype) - self._along(self.input_mean)) / self._along(self.input_std)
-        return self.transform(scaled) * self._along(self.output_std) + self._along(self.output_mean)
+        return self._transformed(scaled) * self._along(self.output_std) + self._along(self.output_mean)
+
+    def patch_shape(self, grid: Sequence[int]) -> tuple[int, ...]:
+        """The shape of what `transform` is given where the fields lie on `grid`."""
+        return tuple(grid) if self.patching is None else self.patching.patch_shape(grid)
+
+    def translations(self, grid: Sequence[int]) -> tuple[int, ...]:
+        """For each axis, the fewest points by which shifted inputs give just the outputs shifted; 0 where none do.
+
+        Along a periodic axis it is a patch, where they all have the same size, and a point where the axis is not cut.
+        """
+        if self.positional_grid:
+            return (0,) * self.n_dims
+        counts = (1,) * self.n_dims if self.patching is None else self.patching.patches
+        cut = (
+            (n // count if n % count == 0 else 0) if count > 1 else 1
+            for n, count in zip(grid, counts, strict=True)
+        )
+        return tuple(points if periodic else 0 for points, periodic in zip(cut, self.periodic, strict=True))
 
     def require_fields(self, fields: Tensor) -> None:
         """Raise `ConfigError` unless the model can take `fields`."""
@@ -109,8 +143,35 @@ class NeuralOperator(nn.Module, ABC):
             "output_scale": _pairs(self.output_mean, self.output_std),
         }
 
+    def _transformed(self, fields: Tensor) -> Tensor:
+        grid, cutting = fields.shape[2:], self.patching
+        places = self._coordinates(grid, fields) if self.positional_grid else None
+        if cutting is None:
+            return self.transform(_joined(fields, places))
+        if places is not None:
+            places = replace(cutting, levels=0).patch(places).repeat(len(fields), *[1] * (fields.ndim - 1))
+        patches = _joined(cutting.patch(fields), places)
+        return cutting.stitch(cutting.apply(self.transform, patches), grid)
+
+    def _coordinates(self, grid: Sequence[int], like: Tensor) -> Tensor:
+        """`[1, axes, *grid]`, from 0 to 1."""
+        lines = [
+            torch.arange(n, dtype=like.dtype, device=like.device) / max(1, n if periodic else n - 1)
+            for n, periodic in zip(grid, self.periodic, strict=True)
+        ]
+        return torch.stack(torch.meshgrid(*lines, indexing="ij"))[None]
+
     def _along(self, channels: Tensor) -> Tensor:
         return channels.view(-1, *[1] * self.n_dims)
+
+
+def _joined(fields: Tensor, places: Tensor | None) -> Tensor:
+    """Coordinates `[1 or batch, axes, *grid]` after the channels of `fields`; in memory, channels come last."""
+    if places is None:
+        return fields
+    fields = fields.movedim(1, -1)
+    places = places.movedim(1, -1).expand(*fields.shape[:-1], -1)
+    return torch.cat([fields, places], -1).movedim(-1, 1)
 
 
 def _pairs(mean: Tensor, std: Tensor) -> list[tuple[float, float]]:

@@ -15,6 +15,7 @@ from sciten.neural_operators.base import NeuralOperator
 from sciten.neural_operators.blocks import ChannelMLP, FourierBlock, Skip, SkipConnection
 from sciten.neural_operators.factorizations import Dense, Factorization, TuckerFactors, factorization_from
 from sciten.neural_operators.fourier import require_resolution
+from sciten.neural_operators.patching import MultigridPatching
 from sciten.neural_operators.spectral import SpectralConvolution
 
 
@@ -27,7 +28,8 @@ class FNO(NeuralOperator):
 
     Args:
         in_channels, out_channels: numbers at each point of inputs and outputs.
-        modes: frequencies kept along each axis, negative ones counted; a grid needs at least so many points.
+        modes: frequencies kept along each axis, negative ones counted; a grid, or a patch of it, needs at least so many
+            points.
         hidden_channels: within the blocks.
         n_layers: blocks.
         lifting_channels, projection_channels: hidden channels of the maps at each point before and after the blocks;
@@ -37,13 +39,15 @@ class FNO(NeuralOperator):
             no such map.
         mlp_skip: what goes past the whole block.
         positional_grid: whether the coordinates, from 0 to 1, are further inputs; without them and with periodic axes
-            the operator commutes with translations.
+            the operator commutes with translations, of cut axes with those by whole patches.
         periodic: for each axis, or for all; see `NeuralOperator` for where points lie.
-        padding: of the other axes, relative to their length.
+        padding: of the other axes, and of those that are cut into patches, relative to their length.
         factorization: format of the convolutions' weights, or its description; dense without.
         separable: whether convolutions treat each channel by itself.
         dropout: probability with which each rank of factorised weights is left out of a training step (Kolbeinsson et
             al., IEEE J. Sel. Top. Signal Process. 15, 630 (2021)).
+        patching: how fields are cut into patches that the operator sees one by one, or its description; its `periodic`
+            is that of the operator.
         input_scale, output_scale: means and standard deviations, see `NeuralOperator`.
         seed: of the first values of the weights.
         dtype: of the weights.
@@ -72,13 +76,16 @@ class FNO(NeuralOperator):
         factorization: Factorization | Mapping[str, Any] | None = None,
         separable: bool = False,
         dropout: float = 0.0,
+        patching: MultigridPatching | Mapping[str, Any] | None = None,
         input_scale: Sequence[tuple[float, float]] | None = None,
         output_scale: Sequence[tuple[float, float]] | None = None,
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         flags = (periodic,) * len(modes) if isinstance(periodic, bool) else tuple(periodic)
-        super().__init__(in_channels, out_channels, flags, input_scale, output_scale)
+        super().__init__(
+            in_channels, out_channels, flags, input_scale, output_scale, positional_grid, patching
+        )
         name = type(self).__name__
         if len(flags) != len(modes):
             raise ConfigError(
@@ -94,13 +101,12 @@ class FNO(NeuralOperator):
         self.projection_channels = 2 * hidden_channels if projection_channels is None else projection_channels
         self.mlp_channels = round(hidden_channels / 2) if mlp_channels is None else mlp_channels
         self.skip, self.mlp_skip, self.separable = skip, mlp_skip, separable
-        self.positional_grid, self.padding, self.dropout = positional_grid, padding, dropout
+        self.padding, self.dropout = padding, dropout
         self.factorization = factorization_from(factorization or self.default_factorization)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            coordinates = len(modes) if positional_grid else 0
             self.lifting = ChannelMLP(
-                in_channels + coordinates, self.lifting_channels, hidden_channels, dtype=dtype
+                self.patch_channels, self.lifting_channels, hidden_channels, dtype=dtype
             )
             self.blocks = nn.ModuleList([self._block(k, dtype) for k in range(n_layers)])
             self.projection = ChannelMLP(hidden_channels, self.projection_channels, out_channels, dtype=dtype)
@@ -125,6 +131,7 @@ class FNO(NeuralOperator):
             "factorization": self.factorization.description(),
             "separable": self.separable,
             "dropout": self.dropout,
+            "patching": None if self.patching is None else self.patching.description(),
             **self.scales(),
         }
 
@@ -132,9 +139,6 @@ class FNO(NeuralOperator):
         """Scaled fields to scaled fields, `[batch, channels, *grid]`."""
         found = fields.movedim(1, -1)
         grid = found.shape[1:-1]
-        if self.positional_grid:
-            coordinates = self._coordinates(grid, found).expand(*found.shape[:-1], -1)
-            found = torch.cat([found, coordinates], -1)
         found = self._padded(self.lifting(found), grid)
         for block in self.blocks:
             found = block(found)
@@ -155,7 +159,8 @@ class FNO(NeuralOperator):
     def require_fields(self, fields: Tensor) -> None:
         """Raise `ConfigError` unless the model can take `fields`."""
         super().require_fields(fields)
-        require_resolution(type(self).__name__, fields.shape[2:], self.convolutions()[0].active_modes)
+        name = f"{type(self).__name__}{' on patches' if self.patching is not None else ''}"
+        require_resolution(name, self.patch_shape(fields.shape[2:]), self.convolutions()[0].active_modes)
 
     def with_factorization(self, factorization: Factorization | Mapping[str, Any]) -> "FNO":
         """The same operator with its weights in another format, as near as its ranks allow: dense to factors and back.
@@ -191,17 +196,9 @@ class FNO(NeuralOperator):
         skip = SkipConnection(self.skip, channels, dtype)
         return FourierBlock(convolution, skip, mlp, mlp_skip, activated=k + 1 < self.n_layers)
 
-    def _coordinates(self, grid: Sequence[int], like: Tensor) -> Tensor:
-        """`[*grid, axes]`, from 0 to 1."""
-        lines = [
-            torch.arange(n, dtype=like.dtype, device=like.device) / max(1, n if periodic else n - 1)
-            for n, periodic in zip(grid, self.periodic, strict=True)
-        ]
-        return torch.stack(torch.meshgrid(*lines, indexing="ij"), -1)
-
     def _padded(self, fields: Tensor, grid: Sequence[int]) -> Tensor:
         widths = []
-        for n, periodic in zip(grid, self.periodic, strict=True):
+        for n, periodic in zip(grid, self.patch_periodic, strict=True):
             # The period in units of the spacing, for the padded domain to be as long on every grid.
             period = max(n, round((1 + self.padding) * (n - 1)))
             widths += [(0, 0 if periodic or not self.padding else period - n)]

@@ -5,9 +5,10 @@ PDEs", arXiv 2310.00120, the section on multi-grid domain decomposition. A model
 its memory is that of a patch; what is far away still reaches it, at the resolution that its distance deserves.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from math import ceil, isfinite, prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +35,12 @@ class MultigridPatching:
         patches: how many patches lie along each axis, one to three axes.
         levels: how many coarser views each patch has beside itself.
         padding: what a patch has of its neighbours' points on either side, as a part of its own extent (rounded up to
-            whole points); cut off when patches are stitched. From 0 to 1.
+            whole points, see `in_proportion`); cut off when patches are stitched. From 0 to 1.
         periodic: for each axis, whether it is periodic. Others are mirrored about their end points.
+        at_a_time: how many patches a model is given at one time, out of all patches of a batch; without, all of them.
+            In training only what goes into the model is then kept, and what happens in it is computed a second time in
+            the backward pass, so that memory is that of so many patches. A model must not mix the members of a
+            batch, as batch normalisation does.
 
     Raises:
         ConfigError: an argument is out of range, or a level would see no more than the one before.
@@ -45,6 +50,7 @@ class MultigridPatching:
     levels: int = 1
     padding: float = 0.0
     periodic: tuple[bool, ...] = (True, True)
+    at_a_time: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "patches", tuple(self.patches))
@@ -63,6 +69,10 @@ class MultigridPatching:
             raise ConfigError(
                 f"MultigridPatching: expected padding from 0 to 1, a part of the patch, got {self.padding}"
             )
+        if self.at_a_time is not None and self.at_a_time < 1:
+            raise ConfigError(
+                f"MultigridPatching: expected at_a_time of at least 1 patch, got {self.at_a_time}"
+            )
         self._require_levels()
 
     def _require_levels(self) -> None:
@@ -75,14 +85,37 @@ class MultigridPatching:
                 f"sees the whole domain, got {self.levels}; take fewer levels or more patches"
             )
 
+    def description(self) -> dict[str, Any]:
+        """The arguments as JSON values, but for `periodic`, which is said by the model or by the data."""
+        return {key: value for key, value in asdict(self).items() if key != "periodic"} | {
+            "patches": list(self.patches)
+        }
+
     @property
     def n_patches(self) -> int:
         """How many patches a field falls into."""
         return prod(self.patches)
 
+    @property
+    def patch_periodic(self) -> tuple[bool, ...]:
+        """For each axis, whether a patch is periodic: where it is the whole axis."""
+        return tuple(p and count == 1 for p, count in zip(self.periodic, self.patches, strict=True))
+
     def patch_shape(self, grid: Sequence[int]) -> tuple[int, ...]:
         """The shape of patches, padding included, of fields on a `grid` of so many points."""
         return tuple(windows.size for windows in self._windows(grid))
+
+    def in_proportion(self, grid: Sequence[int]) -> tuple[bool, ...]:
+        """For each axis, whether patches, padding included, are the same parts of the domain on all finer grids.
+
+        Elsewhere they are to within the points that are rounded up to, and a model that was trained on one grid is the
+        same on another only so far.
+        """
+        extents = (n if periodic else n - 1 for n, periodic in zip(grid, self.periodic, strict=True))
+        return tuple(
+            count == 1 or (extent % count == 0 and round(self.padding * extent / count, 9) % 1 == 0)
+            for extent, count in zip(extents, self.patches, strict=True)
+        )
 
     def patch(self, x: Tensor) -> Tensor:
         """Fields `[B, C, *grid]` to patches `[B * n_patches, C * (levels + 1), *patch_shape]`.
@@ -95,6 +128,18 @@ class MultigridPatching:
         windows = self._windows(x.shape[2:])
         views = [_split(self._view(x, windows, level), windows) for level in range(self.levels + 1)]
         return torch.cat(views, 1)
+
+    def apply(self, function: Callable[[Tensor], Tensor], patches: Tensor) -> Tensor:
+        """A function of patches `[B * n_patches, ...]`, `at_a_time` of them at one time."""
+        if self.at_a_time is None:
+            return function(patches)
+        recomputed = torch.is_grad_enabled()
+        return torch.cat(
+            [
+                checkpoint(function, some, use_reentrant=False) if recomputed else function(some)
+                for some in patches.split(self.at_a_time)
+            ]
+        )
 
     def stitch(self, y: Tensor, grid: Sequence[int]) -> Tensor:
         """Patches `[B * n_patches, C, *patch_shape]` of fields on `grid` to these fields, `[B, C, *grid]`.
@@ -135,12 +180,13 @@ class MultigridPatching:
                 f"one for each patch, got {tuple(grid)}; take fewer patches or a finer grid"
             )
         return [
-            Windows(n, count, self._halo(-(-n // count)), periodic)
+            Windows(n, count, self._halo(n, count, periodic), periodic)
             for n, count, periodic in zip(grid, self.patches, self.periodic, strict=True)
         ]
 
-    def _halo(self, core: int) -> int:
-        return ceil(round(self.padding * core, 9))  # 0.1 of 30 points is 3.0000000000000004
+    def _halo(self, n: int, count: int, periodic: bool) -> int:
+        extent = -(-n // count) - (0 if periodic else 1)
+        return ceil(round(self.padding * extent, 9)) if count > 1 else 0  # 0.1 of 30 is 3.0000000000000004
 
     def _view(self, x: Tensor, windows: Sequence[Windows], level: int) -> Tensor:
         for k, own in enumerate(windows):
@@ -159,29 +205,20 @@ class MultigridPatching:
 
 
 class Patched(nn.Module):
-    """A model that works on patches: `stitch(model(patch(x)))`.
+    """Any model on patches: `stitch(model(patch(x)))`. Neural operators take a `patching` themselves.
 
-    The model takes `levels + 1` times the channels of the fields, and so many times their scales. Its own axes are not
-    periodic, unless an axis is one patch. It does not know where a patch lies: coordinates, if they matter, are
-    channels of `x`.
+    The model takes `levels + 1` times the channels of the fields, and so many times their scales. Its own axes are
+    those of `patching.patch_periodic`. It does not know where a patch lies: coordinates, if they matter, are channels
+    of `x`.
 
     Args:
         model: from `[patches, C * (levels + 1), *patch_shape]` to `[patches, C', *patch_shape]`.
         patching: how fields are cut.
-        at_a_time: how many patches the model is given at one time, out of all patches of a batch; without, all of them.
-            In training only what goes into the model is then kept, and what happens in it is computed a second time in
-            the backward pass, so that memory is that of so many patches. A model must not mix the members of a
-            batch, as batch normalisation does.
-
-    Raises:
-        ConfigError: `at_a_time` is less than 1.
     """
 
-    def __init__(self, model: nn.Module, patching: MultigridPatching, at_a_time: int | None = None) -> None:
+    def __init__(self, model: nn.Module, patching: MultigridPatching) -> None:
         super().__init__()
-        if at_a_time is not None and at_a_time < 1:
-            raise ConfigError(f"Patched: expected at_a_time of at least 1 patch, got {at_a_time}")
-        self.model, self.patching, self.at_a_time = model, patching, at_a_time
+        self.model, self.patching = model, patching
 
     def forward(self, x: Tensor) -> Tensor:
         """Fields `[B, C, *grid]` to fields `[B, C', *grid]`.
@@ -200,20 +237,27 @@ class Patched(nn.Module):
         return self.patching.cores(self._on_patches(x), x.shape[2:])
 
     def _on_patches(self, x: Tensor) -> Tensor:
-        patches = self.patching.patch(x)
-        if self.at_a_time is None:
-            return self._apply_model(patches)
-        return torch.cat([self._recomputed(some) for some in patches.split(self.at_a_time)])
+        return self.patching.apply(self.model, self.patching.patch(x))
 
-    def _recomputed(self, patches: Tensor) -> Tensor:
-        if not torch.is_grad_enabled():
-            return self._apply_model(patches)
-        result: Tensor = checkpoint(self.model, patches, use_reentrant=False)
-        return result
 
-    def _apply_model(self, patches: Tensor) -> Tensor:
-        result: Tensor = self.model(patches)
-        return result
+def patching_from(
+    description: MultigridPatching | Mapping[str, Any], periodic: Sequence[bool]
+) -> MultigridPatching:
+    """The patching that `MultigridPatching.description` describes, of a domain with these axes.
+
+    Raises:
+        ConfigError: it describes none, or one of another number of axes.
+    """
+    values = description.description() if isinstance(description, MultigridPatching) else dict(description)
+    known = [f.name for f in fields(MultigridPatching) if f.name != "periodic"]
+    if "patches" not in values or set(values) - set(known):
+        raise ConfigError(f"patching: expected patches and, of {', '.join(known[1:])}, any, got {values}")
+    if len(values["patches"]) != len(periodic):
+        raise ConfigError(
+            f"patching: expected patches as {len(periodic)} numbers, one for each axis, got "
+            f"{list(values['patches'])}"
+        )
+    return MultigridPatching(**values, periodic=tuple(periodic))
 
 
 def _split(x: Tensor, windows: Sequence[Windows]) -> Tensor:

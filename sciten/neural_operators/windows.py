@@ -64,6 +64,9 @@ class Windows:
     def coarse(self, x: Tensor, axis: int, factor: int) -> Tensor:
         """As `cut`, from windows `factor` times as wide about the same centres, whose points lie `factor` apart.
 
+        A window reaches to where the next one begins on periodic axes, and to its last point on others, so that on a
+        finer grid its centre, and with it all that a wider window sees, stays where it is.
+
         Waves that are not below half a period for each two coarse points are left out.
         """
         if factor == 1:
@@ -87,8 +90,9 @@ def _coarse_matrix(windows: Windows, factor: int) -> np.ndarray:
     Kept as an array: a tensor made under `torch.inference_mode` would be of no use in a later training step.
     """
     period = windows._period()
-    centres = windows.starts() + (windows.core - 1) / 2
-    offsets = factor * (np.arange(windows.size) - (windows.size - 1) / 2)
+    end = 0 if windows.periodic else 1
+    centres = windows.starts() + (windows.core - end) / 2
+    offsets = factor * (np.arange(windows.size) - (windows.size - end) / 2)
     places = (centres[:, None] + offsets).ravel()
     kept = 2 * ((period - 1) // (2 * factor)) + 1  # all waves below 1 / (2 factor) periods for each point
     angles = 2 * np.pi / period * (places[:, None] - np.arange(period))

@@ -9,6 +9,7 @@ from sciten.datasets.fields import ChannelStatistics
 from sciten.model_files import DTYPES
 from sciten.neural_operators import NeuralOperator
 from sciten.neural_operators.files import load_operator
+from sciten.neural_operators.patching import patching_from
 from sciten.training.operator_config import OperatorConfig, operator_class
 
 _MODES = 16
@@ -32,10 +33,13 @@ def build(config: OperatorConfig, dataset: FieldDataset) -> NeuralOperator:
 
 
 def _from_data(dataset: FieldDataset, given: dict[str, Any]) -> dict[str, Any]:
+    grid: tuple[int, ...] = dataset.grid.shape
+    if given.get("patching") is not None:
+        grid = patching_from(given["patching"], dataset.grid.periodic).patch_shape(grid)
     found: dict[str, Any] = {
         "in_channels": len(dataset.channels.inputs),
         "out_channels": len(dataset.channels.targets),
-        "modes": [min(_MODES, n) for n in dataset.grid.shape],
+        "modes": [min(_MODES, n) for n in grid],
         "periodic": list(dataset.grid.periodic),
     }
     if given.get("input_scale") is None or given.get("output_scale") is None:

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from sciten.datasets import FieldGrid
-from sciten.neural_operators import NeuralOperator
+from sciten.errors import ConfigError
+from sciten.neural_operators import MultigridPatching, NeuralOperator
 from sciten.neural_operators.classes import OPERATORS
 from sciten.training.field_losses import RelativeH1, RelativeL2
 from sciten.training.optimizers import AdamW, Optimizer
@@ -53,6 +54,9 @@ class L2Loss(Section):
 class IncrementalModes(Section):
     """Training from coarse to fine: low frequencies first (George et al., TMLR 2024, by a fixed plan).
 
+    A run that ends before all take part leaves the weights of the others as random as they were, which is why
+    `max_time` is refused beside it. Nor does the plan follow the clock: equal runs would not give equal weights.
+
     Attributes:
         start: modes along each axis in the first epoch, negative ones counted.
         epochs: in which all take part, or the fraction of all epochs after which they do.
@@ -73,6 +77,30 @@ class IncrementalModes(Section):
         return tuple(min(n, self.start + 2 * int(progress * max(0, n - self.start) / 2)) for n in all_modes)
 
 
+class Patching(Section):
+    """How an operator cuts fields into patches: the arguments of `sciten.neural_operators.MultigridPatching`.
+
+    Attributes:
+        patches: how many lie along each axis.
+        levels: coarser views that each has beside itself.
+        padding: what it has of its neighbours' points on either side, as a part of its own extent.
+        at_a_time: how many the model is given at one time, which is what decides about memory; None for all of a batch.
+    """
+
+    patches: tuple[int, ...]
+    levels: int = Field(default=1, ge=0)
+    padding: float = Field(default=0.0, ge=0, le=1)
+    at_a_time: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Patching":
+        try:
+            MultigridPatching(**self.model_dump(), periodic=(True,) * len(self.patches))
+        except ConfigError as error:
+            raise SettingError("patches", str(error)) from None
+        return self
+
+
 class OperatorConfig(RunConfig):
     """Everything that decides the training of a neural operator; see `RunConfig` for what every run has.
 
@@ -86,9 +114,9 @@ class OperatorConfig(RunConfig):
         subsample: every n-th point of the grid is taken; one number, or one for each axis.
         model: the arguments of the operator, by name, and as `kind` which one it is; `periodic`, `input_scale` and
             `output_scale` come from the data where not given, and `modes` are then 16 along each axis, or as many as
-            the grid has points.
+            the grid, or a patch of it, has points. See `Patching` for its `patching`.
         loss: "relative_h1" or "relative_l2". Channels weigh alike, each in units of its standard deviation.
-        incremental_modes: see `IncrementalModes`; None for all modes from the start.
+        incremental_modes: see `IncrementalModes`; None for all modes from the start. Not with `max_time`.
         cache_megabytes: memory for samples; a training set that is larger is read from disk in every epoch.
     """
 
@@ -132,13 +160,24 @@ class OperatorConfig(RunConfig):
                 f"expected fewer than epochs={self.epochs}, for all modes to be trained, got "
                 f"{self.incremental_modes.epochs:g}",
             )
+        if self.incremental_modes is not None and self.max_time is not None:
+            raise SettingError(
+                "incremental_modes",
+                f"expected no max_time={self.max_time:g}, which may end the run before all modes are trained; leave "
+                "one out, or take fewer epochs",
+            )
         return self
+
+
+_SECTIONS = {"patching": Patching}
 
 
 @cache
 def operator_section(kind: type[NeuralOperator]) -> type[Section]:
     """The settings of an operator: the arguments of its constructor, with its types and defaults."""
-    return constructor_section(kind, from_data=_FROM_DATA, described=_DESCRIBED, left_out=_NOT_IN_MODEL)
+    return constructor_section(
+        kind, from_data=_FROM_DATA, described=_DESCRIBED, sections=_SECTIONS, left_out=_NOT_IN_MODEL
+    )
 
 
 def operator_class(kind: str) -> type[NeuralOperator]:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Generic, Literal, get_type_hints
 
 import yaml
@@ -151,6 +152,7 @@ def constructor_section(
     *,
     from_data: Collection[str] = (),
     described: Collection[str] = (),
+    sections: Mapping[str, type[Section]] = MappingProxyType({}),
     left_out: Collection[str] = (),
 ) -> type[Section]:
     """The settings of a model: the arguments of its constructor, with its types and defaults.
@@ -159,6 +161,7 @@ def constructor_section(
         kind: its class.
         from_data: arguments that are computed from the data where they are not given.
         described: arguments that are values with options, given as `{kind: ..., option: ...}`.
+        sections: arguments that are values without options, by name, and their settings.
         left_out: arguments that are settings of the run, not of the model.
     """
     hints = get_type_hints(kind.__init__)  # type: ignore[misc]
@@ -168,6 +171,8 @@ def constructor_section(
             fields[name] = (hints[name] | None, None)
         elif name in described:
             fields[name] = (Mapping[str, Any] | None, None)
+        elif name in sections:
+            fields[name] = (sections[name] | None, None)
         elif name not in {"self", *left_out}:
             fields[name] = (hints[name], parameter.default)
     return create_model(f"{kind.__name__}Section", __base__=Section, **fields)

@@ -1,6 +1,7 @@
 """The verbs `train`, `evaluate` and `verify` with neural operators, as the command line runs them."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +71,23 @@ def test_rollouts_are_evaluated_and_can_be_cut_short(
     assert "6 (t + 0.6)" in run("train", tmp_path / "c.yaml", f"output={output}", "epochs=1")
     run("evaluate", output, evolution, "--output", folder, "--steps", 3)
     assert len(json.loads((folder / "evaluation.json").read_text())["steps"]) == 3
+
+
+def test_an_operator_on_patches_is_trained_evaluated_and_verified(
+    operator_config: Make,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    operator_config().write(tmp_path / "c.yaml")
+    output, folder = tmp_path / "cli", tmp_path / "evaluated"
+    patching = "model.patching={patches: [2], padding: 0.25, at_a_time: 4}"
+    assert "L2 mean" in run("train", tmp_path / "c.yaml", f"output={output}", "epochs=1", patching)
+    run("evaluate", output, write_static(tmp_path / "fine.h5", 5, n=48), "--output", folder)
+    assert json.loads((folder / "evaluation.json").read_text())["grid"] == [48]
+    printed = run("verify", output)
+    assert "every check passed" in printed
+    assert re.search("translation +passed", printed)
+    with pytest.raises(ConfigError, match=r"model\.patching\.levles: unknown key, did you mean 'levels'"):
+        run("train", tmp_path / "c.yaml", f"output={output}", "model.patching={patches: [2], levles: 1}")
 
 
 def test_a_model_that_does_not_name_its_fields_is_told_them(static: Path, tmp_path: Path) -> None:  # noqa: F811

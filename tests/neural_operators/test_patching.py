@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from itertools import product
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from sciten.errors import ConfigError
 from sciten.neural_operators.fno import FNO
-from sciten.neural_operators.patching import MultigridPatching, Patched
+from sciten.neural_operators.patching import MultigridPatching, Patched, patching_from
 
 
 def all_levels(patches: tuple[int, ...]) -> range:
@@ -99,11 +100,56 @@ def test_coarse_views_hold_slow_waves_about_the_patch_and_no_fast_ones() -> None
     patches = patching.patch((slow + fast)[None, None])
     for level in (1, 2):
         for i, j in product(range(4), repeat=2):
-            at = [torch.arange(8) * 2**level + 8 * k + 3.5 - 3.5 * 2**level for k in (i, j)]
+            at = [torch.arange(8) * 2**level + 8 * k + 4 - 4 * 2**level for k in (i, j)]
             x, y = (places * 2 * torch.pi / n for places in at)
             expected = 2.0 + torch.cos(x)[:, None] * torch.sin(2 * y)[None, :]
             found = patches[4 * i + j, level]
             torch.testing.assert_close(found, expected.to(found), rtol=0, atol=1e-6)
+
+
+@given(
+    st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    st.tuples(st.booleans(), st.booleans()),
+    st.sampled_from([0.0, 0.25, 0.5]),
+    st.integers(2, 3),
+)
+@settings(max_examples=60, deadline=None)
+def test_views_of_slow_fields_are_the_same_on_finer_grids(
+    patches: tuple[int, int], periodic: tuple[bool, bool], padding: float, factor: int
+) -> None:
+    extents = [4 * count if count > 2 else 12 * count for count in patches]  # levels carry waves of a period
+    coarse, fine = (
+        tuple(k * n if p else k * n + 1 for n, p in zip(extents, periodic, strict=True)) for k in (1, factor)
+    )
+    patching = MultigridPatching(patches, all_levels(patches)[-1], padding, periodic)
+    assert patching.in_proportion(coarse) == (True, True)
+
+    def slow(grid: tuple[int, ...]) -> Tensor:
+        lines = [
+            torch.cos(
+                (2 if p else 1) * torch.pi * torch.arange(n) / (n if p else n - 1) + (0.3 if p else 0.0)
+            )
+            for n, p in zip(grid, periodic, strict=True)
+        ]
+        return (1 + lines[0][:, None] * lines[1][None, :]).double()[None, None]
+
+    found = patching.patch(slow(fine))[..., ::factor, ::factor]
+    torch.testing.assert_close(found, patching.patch(slow(coarse)), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("patching", "grid", "expected"),
+    [
+        (MultigridPatching((2, 3)), (16, 16), (True, False)),
+        (MultigridPatching((2, 3), periodic=(False, False)), (16, 16), (False, True)),
+        (MultigridPatching((2, 2), padding=0.1), (40, 42), (True, False)),
+        (MultigridPatching((1, 2), padding=0.1), (7, 20), (True, True)),
+    ],
+)
+def test_patches_are_in_proportion_where_nothing_is_rounded(
+    patching: MultigridPatching, grid: tuple[int, int], expected: tuple[bool, bool]
+) -> None:
+    assert patching.in_proportion(grid) == expected
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -114,6 +160,14 @@ def test_a_shift_by_a_patch_permutes_patches(axis: int) -> None:
     shifted = patching.patch(x.roll(core, 2 + axis))
     expected = patching.patch(x).unflatten(0, (2, 2, 4, 3)).roll(1, 1 + axis).flatten(0, 3)
     torch.testing.assert_close(shifted, expected, rtol=0, atol=1e-12)
+
+
+def test_an_axis_of_one_patch_has_no_padding_and_stays_periodic() -> None:
+    patching = MultigridPatching((1, 2), 0, 0.5, (True, True))
+    assert patching.patch_shape((8, 8)) == (8, 8)
+    assert patching.patch_periodic == (True, False)
+    x = random_field(1, 1, 8, 6)
+    assert torch.equal(MultigridPatching((1, 1), 0, 0.5).patch(x), x)
 
 
 def test_an_axis_of_one_patch_is_not_coarsened() -> None:
@@ -149,11 +203,26 @@ def test_dtypes_stay() -> None:
         ({"patches": (2, 2), "levels": -1}, "levels of at least 0"),
         ({"patches": (2, 4), "levels": 3}, "at most 2 levels for patches .* take fewer levels or more"),
         ({"patches": (1, 1), "levels": 1}, "at most 0 levels"),
+        ({"patches": (2, 2), "at_a_time": 0}, "at_a_time of at least 1 patch, got 0"),
     ],
 )
 def test_impossible_patchings_are_refused(arguments: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         MultigridPatching(**arguments)
+
+
+def test_a_description_is_the_value_and_its_axes_are_the_domains() -> None:
+    value = MultigridPatching((2, 4), 2, 0.1, (True, False), at_a_time=3)
+    assert json.loads(json.dumps(value.description())) == value.description()
+    assert patching_from(value.description(), (True, False)) == value
+    assert patching_from(value, (False, False)) == replace(value, periodic=(False, False))
+    for description, words in (
+        ({"patches": [2]}, "patches as 2 numbers, one for each axis, got"),
+        ({"patches": [2, 2], "periodic": [True, True]}, "of levels, padding, at_a_time, any"),
+        ({"levels": 1}, "expected patches"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            patching_from(description, (True, True))
 
 
 def test_fields_that_do_not_fit_are_refused() -> None:
@@ -165,8 +234,6 @@ def test_fields_that_do_not_fit_are_refused() -> None:
     for shape in ((16, 1, 2, 3), (15, 1, 2, 2), (16, 1, 2)):
         with pytest.raises(ConfigError, match="the model must keep the number of points"):
             patching.stitch(torch.zeros(shape), (8, 8))
-    with pytest.raises(ConfigError, match="at least 1 patch"):
-        Patched(nn.Identity(), patching, at_a_time=0)
 
 
 class Pointwise(nn.Module):
@@ -210,7 +277,7 @@ def test_a_few_patches_at_a_time_are_the_same_step() -> None:
     model = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.GELU(), nn.Conv2d(8, 3, 3, padding=1)).double()
     whole, gradients = step(Patched(model, patching), x)
     for at_a_time in (1, 5, 12, 100):
-        found, own = step(Patched(model, patching, at_a_time), x)
+        found, own = step(Patched(model, replace(patching, at_a_time=at_a_time)), x)
         torch.testing.assert_close(found, whole)
         for a, b in zip(own, gradients, strict=True):
             torch.testing.assert_close(a, b)
@@ -222,14 +289,14 @@ def test_fourier_neural_operators_work_on_patches() -> None:
     x = random_field(2, 2, 17, 20)
     whole, gradients = step(Patched(model, patching), x)
     assert whole.shape == (2, 1, 17, 20)
-    found, own = step(Patched(model, patching, 4), x)
+    found, own = step(Patched(model, replace(patching, at_a_time=4)), x)
     torch.testing.assert_close(found, whole)
     torch.testing.assert_close(own, gradients)
 
 
 def test_dropout_is_the_same_when_it_is_computed_again() -> None:
     model = nn.Dropout(0.5)
-    patched = Patched(model, MultigridPatching((2, 2), 0), at_a_time=1)
+    patched = Patched(model, MultigridPatching((2, 2), 0, at_a_time=1))
     x = torch.ones(2, 1, 8, 8)
     y, (gradient,) = step(patched, x)
     # d/dx of (m x)^2 at x = 1 is 2 m^2, where the outputs are the mask m.
@@ -245,7 +312,7 @@ def test_inference_computes_nothing_twice() -> None:
             calls.append(len(x))
             return x
 
-    patched = Patched(Counted(), MultigridPatching((2, 2), 0), at_a_time=3)
+    patched = Patched(Counted(), MultigridPatching((2, 2), 0, at_a_time=3))
     with torch.no_grad():
         patched(torch.ones(2, 1, 4, 4))
     assert calls == [3, 3, 2]

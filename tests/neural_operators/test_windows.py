@@ -34,9 +34,13 @@ def test_a_halo_wraps_around_or_mirrors() -> None:
 
 
 def places(windows: Windows, factor: int) -> np.ndarray:
-    """Where the points of coarse windows should lie: about the middle of what a window owns, `factor` apart."""
-    middles = [start + (windows.core - 1) / 2 for start in windows.starts()]
-    offsets = np.arange(windows.size) - (windows.size - 1) / 2
+    """Where the points of coarse windows should lie: about the middle of what a window owns, `factor` apart.
+
+    A periodic window reaches to where the next one begins, others to their last point.
+    """
+    end = 0 if windows.periodic else 1
+    middles = [start + (windows.core - end) / 2 for start in windows.starts()]
+    offsets = np.arange(windows.size) - (windows.size - end) / 2
     return np.concatenate([middle + factor * offsets for middle in middles])
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import inspect
 import itertools
 from pathlib import Path
@@ -6,7 +7,7 @@ import pytest
 import yaml
 
 from sciten.errors import ConfigError
-from sciten.neural_operators import NeuralOperator, save_operator
+from sciten.neural_operators import MultigridPatching, NeuralOperator, save_operator
 from sciten.neural_operators.classes import OPERATORS
 from sciten.training import AdamW, Cosine, IncrementalModes, OperatorConfig, TrainConfig, read_config
 from sciten.training.operator_config import H1Loss, L2Loss, operator_section
@@ -88,6 +89,19 @@ def test_model_settings_are_the_constructors_arguments(kind: type[NeuralOperator
         ("horizon=0", "horizon: .*greater than or equal to 1"),
         ("inputs=[]", "inputs: expected names of fields, got none"),
         ("incremental_modes.epochs=100", "incremental_modes.epochs: expected fewer than epochs=100"),
+        (
+            "model.patching={patches: [2, 2], paddin: 0.1}",
+            "model.patching.paddin: unknown key, did you mean 'padding'",
+        ),
+        ("model.patching.padding=0.1", r"model.patching.patches: required.*patches=\.\.\."),
+        ("model.patching={patches: 2}", "model.patching.patches: .*tuple, got 2"),
+        (
+            "model.patching={patches: [2, 2], levels: 2}",
+            r"model.patching.patches: .*at most 1 levels .* take fewer levels or more patches",
+        ),
+        ("model.patching={patches: [2, 2, 2, 2]}", "model.patching.patches: .*one to three numbers"),
+        ("model.patching={patches: [2, 2], padding: 1.5}", "model.patching.padding: .*less than or equal"),
+        ("model.patching={patches: [2, 2], at_a_time: 0}", "model.patching.at_a_time: .*greater than or"),
         ("incremental_modes.strat=2", "incremental_modes.strat: unknown key, did you mean 'start'"),
     ],
 )
@@ -95,6 +109,22 @@ def test_an_unusable_setting_names_its_key(override: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
         read(override)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_the_clock_may_end_has_all_modes_from_the_start() -> None:
+    with pytest.raises(
+        ConfigError, match=r"incremental_modes: expected no max_time=2\.5, .*before all modes"
+    ):
+        read("incremental_modes={}", "max_time=2.5")
+    assert read("incremental_modes={}").incremental_modes == IncrementalModes()
+    assert read("max_time=2.5").incremental_modes is None
+
+
+def test_the_settings_of_patching_are_the_arguments_of_the_value() -> None:
+    assert read().model["patching"] is None
+    settings = read("model.patching.patches=[2, 4]", "model.patching.padding=0.1").model["patching"]
+    assert settings == MultigridPatching((2, 4), padding=0.1).description()
+    assert set(settings) | {"periodic"} == {f.name for f in dataclasses.fields(MultigridPatching)}
 
 
 def test_missing_fields_say_how_to_give_them() -> None:

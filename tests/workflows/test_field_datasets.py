@@ -34,8 +34,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> None:
         with ThreadPoolExecutor(1) as executor:
             yield executor
 
-    for script in (make_darcy_dataset, make_burgers_dataset, make_navier_stokes_dataset):
-        monkeypatch.setattr(script, "open_executor", pool)
+    monkeypatch.setattr(field_datasets, "open_executor", pool)
 
 
 def read(path: Path, field: str) -> torch.Tensor:

@@ -66,7 +66,8 @@ def verify_operator(
     Args:
         target: a model folder, a training output folder, or an operator.
         data: fields with the operator's channels, open or (where `target` is on disk) as a file: the first samples are
-            tested on, and their grid is the coarsest. Without, smooth random fields on twice as many points as modes.
+            tested on, and their grid is the coarsest. Without, smooth random fields on twice as many points as modes,
+            or as many as modes in each patch.
         device: where to compute.
         seed: of everything that is random.
         progress: show a progress bar.
@@ -106,7 +107,8 @@ def finite(subject: OperatorSubject) -> list[CheckResult]:
 
 def resolution(subject: OperatorSubject) -> list[CheckResult]:
     """The same function on finer grids gives the same function, the better the finer they are."""
-    model, grids = subject.model, [_refined(subject, factor) for factor in (1, 2, 4)]
+    model, coarsest = subject.model, _coarsest(subject.model, subject.grid)
+    grids = [_refined(coarsest, model.periodic, factor) for factor in (1, 2, 4)]
     outputs = [
         model(smooth_fields(model, grid, subject.seed)) for grid in grids if prod(grid) <= _MOST_POINTS
     ]
@@ -118,6 +120,11 @@ def resolution(subject: OperatorSubject) -> list[CheckResult]:
     found = [judged("resolution", deviations[0], _SAME_FUNCTION, "of the output", explanation)]
     if len(deviations) == 1 or deviations[0] < 1e-9:
         return found
+    if model.patching is not None and not all(model.patching.in_proportion(coarsest)):
+        reason = (
+            "patches are other parts of the domain on each grid: their padding is rounded to whole points"
+        )
+        return [*found, not_applicable("resolution: convergence", reason)]
     ratio = deviations[1] / deviations[0]
     explanation = (
         f"deviation between {shapes[1]} and {shapes[2]} points over that between {shapes[0]} and {shapes[1]}"
@@ -126,14 +133,18 @@ def resolution(subject: OperatorSubject) -> list[CheckResult]:
 
 
 def translation(subject: OperatorSubject) -> list[CheckResult]:
-    """Shifting the input along a periodic axis shifts the output."""
+    """Shifting the input along a periodic axis shifts the output, by whole patches where it is cut into them."""
     name, model = "translation", subject.model
-    axes = [2 + axis for axis, periodic in enumerate(model.periodic) if periodic]
-    if not axes:
+    if not any(model.periodic):
         return [not_applicable(name, "no axis is periodic")]
-    if model.arguments().get("positional_grid"):
+    if model.positional_grid:
         return [not_applicable(name, "the coordinates are inputs (positional_grid)")]
-    shifts = [max(1, subject.inputs.shape[axis] // 3) for axis in axes]
+    units = model.translations(subject.grid)
+    axes = [2 + axis for axis, unit in enumerate(units) if unit]
+    if not axes:
+        return [not_applicable(name, "the patches do not divide the grid")]
+    # A third of the axis, in whole patches where it is cut: between them lie other cuts.
+    shifts = [max(1, subject.grid[axis - 2] // 3 // units[axis - 2]) * units[axis - 2] for axis in axes]
     moved = model(subject.inputs.roll(shifts, axes))
     size = _relative(moved, model(subject.inputs).roll(shifts, axes))
     explanation = f"shifted by {', '.join(map(str, shifts))} points along {len(axes)} periodic axes"
@@ -217,15 +228,25 @@ def _inputs(
 
 def _random_inputs(model: NeuralOperator, seed: int) -> Tensor:
     modes: Sequence[int] = model.arguments().get("modes", [8] * model.n_dims)
-    return smooth_fields(model, [2 * n for n in modes], seed)
+    patches = [1] * model.n_dims if model.patching is None else model.patching.patches
+    return smooth_fields(model, [max(2, count) * n for n, count in zip(modes, patches, strict=True)], seed)
 
 
-def _refined(subject: OperatorSubject, factor: int) -> tuple[int, ...]:
+def _refined(grid: Sequence[int], periodic: Sequence[bool], factor: int) -> tuple[int, ...]:
     """The grid with spacings divided by `factor`; all its points are points of the new one."""
-    return tuple(
-        factor * n if periodic else factor * (n - 1) + 1
-        for n, periodic in zip(subject.grid, subject.model.periodic, strict=True)
+    return tuple(factor * n if p else factor * (n - 1) + 1 for n, p in zip(grid, periodic, strict=True))
+
+
+def _coarsest(model: NeuralOperator, grid: tuple[int, ...]) -> tuple[int, ...]:
+    """Along each axis the points of `grid`, or the next number whose patches are the same on finer grids."""
+    patching = model.patching
+    if patching is None:
+        return grid
+    lines = (
+        (m for m in range(n, 2 * n) if patching.in_proportion([m] * len(grid))[axis])
+        for axis, n in enumerate(grid)
     )
+    return tuple(next(line, n) for line, n in zip(lines, grid, strict=True))
 
 
 def _deviation(model: NeuralOperator, coarse: Tensor, fine: Tensor) -> float:

@@ -1,13 +1,15 @@
 """Every check passes for what is right, and fails for an operator made wrong in just that way."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from sciten.datasets import FieldDataset
 from sciten.errors import ConfigError, DataError
-from sciten.neural_operators import FNO, save_operator
+from sciten.neural_operators import FNO, MultigridPatching, save_operator
 from sciten.neural_operators.files import Roles
 from sciten.simulation.verify import Status, verify_operator
 from sciten.simulation.verify.operators import smooth_fields
@@ -83,6 +85,62 @@ def test_fourier_operators_pass(periodic: list[bool], arguments: dict[str, objec
     applicable = verification["translation"].status is not Status.NOT_APPLICABLE
     assert applicable == (any(periodic) and not arguments["positional_grid"])
     assert verification["save and load"].value == 0
+
+
+@pytest.mark.parametrize(
+    ("periodic", "patching"),
+    [
+        ([True], MultigridPatching((2,), 1, 0.1, (True,))),
+        ([True, True], MultigridPatching((4, 2), 2, 0.25)),
+        ([True, False], MultigridPatching((1, 2), 1, 0.1, at_a_time=3)),
+    ],
+)
+def test_patched_operators_pass(periodic: list[bool], patching: MultigridPatching) -> None:
+    model = FNO(
+        2, 1, modes=[6] * len(periodic), hidden_channels=8, n_layers=2, periodic=periodic, positional_grid=False,
+        patching=patching,
+    )  # fmt: skip
+    verification = verify_operator(model)
+    assert verification.passed, str(verification)
+    assert verification["translation"].status is Status.PASSED
+    assert verification["resolution: convergence"].status is Status.PASSED
+    assert verification["save and load"].value == 0
+
+
+def test_an_operator_on_patches_that_says_it_takes_any_shift_is_found() -> None:
+    class Wrong(FNO):
+        def translations(self, grid: Sequence[int]) -> tuple[int, ...]:
+            return (1,) * len(grid)
+
+    model = Wrong(
+        1, 1, modes=[6], hidden_channels=8, positional_grid=False, patching=MultigridPatching((4,), periodic=(True,))
+    )  # fmt: skip
+    assert [result.name for result in verify_operator(model).failures] == ["translation"]
+
+
+@pytest.mark.parametrize(("padding", "points"), [(0.1, 40), (0.137, 24)])
+def test_patches_are_compared_on_grids_where_they_are_in_proportion(
+    padding: float,
+    points: int,
+    static: Path,  # noqa: F811
+) -> None:
+    model = FNO(1, 1, modes=[4], hidden_channels=4, patching=MultigridPatching((2,), 1, padding, (True,)))
+    with FieldDataset(static, inputs=["before"], targets=["after"]) as data:
+        verification = verify_operator(model, data)
+    assert verification.structures == ("static.h5 on 24 points",)
+    assert f"on {points} and on {2 * points} points" in verification["resolution"].explanation
+    judged = verification["resolution: convergence"].status is not Status.NOT_APPLICABLE
+    assert judged == (points == 40)
+
+
+def test_patches_that_do_not_divide_the_grid_move_by_no_shift(static: Path) -> None:  # noqa: F811
+    model = FNO(
+        1, 1, modes=[4], hidden_channels=4, positional_grid=False, patching=MultigridPatching((5,), periodic=(True,))
+    )  # fmt: skip
+    with FieldDataset(static, inputs=["before"], targets=["after"]) as data:
+        found = verify_operator(model, data)["translation"]
+    assert found.status is Status.NOT_APPLICABLE
+    assert "do not divide" in found.explanation
 
 
 def test_data_give_the_grid_and_the_fields(static: Path, tmp_path: Path) -> None:  # noqa: F811
