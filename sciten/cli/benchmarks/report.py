@@ -60,6 +60,8 @@ def _peer_version(document: Mapping[str, Any]) -> str:
 
 def _case(case: Mapping[str, Any]) -> str:
     lines = [case["title"]]
+    if "remark" in case:
+        lines.append(f"  {case['remark']}")
     for name, program in case["programs"].items():
         if "absent" in program:
             lines.append(f"  {name}: {program['absent']}")

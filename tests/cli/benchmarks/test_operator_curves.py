@@ -239,6 +239,10 @@ def test_the_target_stands_in_the_row_of_the_best_format() -> None:
     )
     assert best["targets"][0]["found"] == pytest.approx(full / best["programs"]["sciten"]["parameters"])
     assert not best["targets"][0]["met"]
+    whole, spectral = full / best["programs"]["sciten"]["parameters"], found[0]["programs"]["sciten"]
+    ratio = spectral["spectral_parameters"] / best["programs"]["sciten"]["spectral_parameters"]
+    assert best["remark"] == f"convolutions' weights {ratio:.3g}× smaller, all parameters {whole:.3g}×"
+    assert best["remark"] in report.table({"cases": found})
 
 
 def document() -> dict[str, Any]:

@@ -14,8 +14,8 @@ _COMMANDS = {
     "ns_1e-3": _NAVIER_STOKES.format(viscosity="1e-3", points=64, batch=10),
     "ns_1e-5": _NAVIER_STOKES.format(viscosity="1e-5", points=256, batch=2),
     "burgers": (
-        "python workflows/make_burgers_dataset.py --resolution 1024 --viscosity 0.1 --train-samples 1000 "
-        "--test-samples 200 --name burgers"
+        "python workflows/make_burgers_dataset.py --resolution 1024 --solver-resolution 1024 --viscosity 0.1 "
+        "--train-samples 1000 --test-samples 200 --batch 50 --name burgers"
     ),
 }
 
