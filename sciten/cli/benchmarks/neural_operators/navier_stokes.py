@@ -1,8 +1,9 @@
 """How much error do fewer parameters cost, at equal time of training? Vorticity of two-dimensional flow, one step on.
 
 An operator learns w(t + 1) from w(t) on trajectories that sciten's own solver made, and is tested on others: by one
-step from every stored frame, and by the end of a rollout over the whole trajectory. Each trains for as many whole
-epochs as fit into the same time, on one thread. `Field` says which operators take part.
+step from every stored frame, and by the end of a rollout over the whole trajectory. Each trains on one thread for the
+whole number of epochs that comes nearest to the same time: staying below it would cost slow operators the most.
+`Field` says which operators take part.
 """
 
 import statistics
@@ -100,8 +101,8 @@ def _config(
 
 
 def _fitting(probe: Mapping[str, Any], seconds: float) -> int:
-    """Whole epochs within a time, by the second one of a short training: the first makes plans as well."""
-    return max(1, int(seconds / probe["epoch_seconds"][-1])) if "failed" not in probe else 1
+    """Whole epochs that come nearest to a time, by the second of a short training: the first makes plans as well."""
+    return max(1, round(seconds / probe["epoch_seconds"][-1])) if "failed" not in probe else 1
 
 
 def row(
