@@ -15,6 +15,7 @@ from typing import Any
 
 from sciten.cli.benchmarks import report as parts_report
 from sciten.cli.benchmarks import tables
+from sciten.cli.benchmarks.neural_operators import curves
 from sciten.cli.benchmarks.tensor_products import report
 from sciten.files import write_text
 
@@ -134,6 +135,23 @@ def solvers(document: Document) -> str:
     )
 
 
+def neural_operators(document: Document) -> str:
+    """Steps beside neuraloperator, accuracy on public data, and error against the number of parameters."""
+    short = {**document, "cases": [case for case in document["cases"] if case["part"] in ("step", "darcy")]}
+    parts = [
+        "**Neural operators on the CPU**: training steps and forward passes beside neuraloperator on the same weights, "
+        "medians, each program with its best number of threads; and time of training and error on public data of "
+        "Darcy's equation (`sciten benchmark neural-operators`).",
+        parts_report.markdown(short),
+    ]
+    if curves.of(document):
+        parts += [
+            curves.caption(document),
+            "![error against parameters](benchmarks/results/neural_operators.png)",
+        ]
+    return "\n\n".join(part for part in [*parts, curves.markdown(document)] if part)
+
+
 def memory(document: Document) -> str:
     """Memory for iterating a large dataset."""
     return (
@@ -154,6 +172,7 @@ REPORTED: Mapping[str, Callable[[Document], str]] = {
     "tensor_products.json": products,
     "tensor_formats.json": low_rank_formats,
     "pde.json": solvers,
+    "neural_operators.json": neural_operators,
     "datasets_memory.json": memory,
 }
 

@@ -204,27 +204,48 @@ def neural_operators(
     only: Annotated[
         list[str] | None, typer.Option(help="Parts to measure; may be given several times.")
     ] = None,
+    data: Annotated[
+        Path, typer.Option(help="Folder of the datasets that the workflows make, as `make bench-data` does.")
+    ] = Path("runs/data"),
+    work: Annotated[
+        Path, typer.Option(help="Folder where finished trainings are kept: the same command continues.")
+    ] = Path("runs/benchmark_neural_operators"),
+    seconds: Annotated[float, typer.Option(min=1, help="Of each training on Navier-Stokes data.")] = 60.0,
     rounds: Rounds = 7,
     limit: Limit = 300.0,
     small: Small = False,
 ) -> None:
     """Measure training steps of neural operators beside neuraloperator, and their accuracy on data.
 
-    Accuracy needs the data in SCITEN_REFERENCE_DATA. A complete run in a checkout replaces the results in
-    benchmarks/results/ unless --json names another place.
+    Darcy's data are those in SCITEN_REFERENCE_DATA, the others in --data; what has none is left out. A complete run in
+    a checkout replaces the results and the plot in benchmarks/results/ unless --json names another place (the plot goes
+    beside it).
     """
     from sciten.cli.benchmarks import report
-    from sciten.cli.benchmarks.neural_operators import measures
-    from sciten.cli.benchmarks.parts import Settings
+    from sciten.cli.benchmarks.neural_operators import curve_plot, measures, navier_stokes
+    from sciten.cli.benchmarks.neural_operators.settings import Settings
 
     parts = _parts("neural-operators", only, dict.fromkeys(measures.MEASURES, ""))
     _warn_of_load()
-    settings = Settings(peer_python=peer_python, only=parts, rounds=rounds, limit=limit, small=small)
-    complete = peer_python is not None and parts == tuple(measures.MEASURES) and not small
+    settings = Settings(
+        peer_python=peer_python,
+        only=parts,
+        rounds=rounds,
+        limit=limit,
+        small=small,
+        data=data,
+        work=work,
+        seconds=seconds,
+    )
+    everything = parts == tuple(measures.MEASURES) and settings.complete
+    complete = peer_python is not None and everything and not small
     with _kept(_target(json, "neural_operators", complete=complete)) as keep:
         document = measures.run(settings, after_part=keep)
         print(report.table(document))
-        _write(document, json, "neural_operators", complete=complete)
+        target = _write(document, json, "neural_operators", complete=complete)
+    if target is not None and any(case["part"] == navier_stokes.PART for case in document["cases"]):
+        curve_plot.plot(document, target.with_suffix(".png"))
+        print(f"written: {target.with_suffix('.png')}")
 
 
 def _parts(command: str, chosen: list[str] | None, known: Mapping[str, str]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from tqdm import tqdm
@@ -31,13 +31,14 @@ class Settings:
     small: bool = False
 
 
+Chosen = TypeVar("Chosen", bound=Settings)
 Measure = Callable[[Settings, tqdm], list[dict[str, Any]]]
 
 
 def run(
     question: str,
-    measures: Mapping[str, Measure],
-    settings: Settings,
+    measures: Mapping[str, Callable[[Chosen, tqdm], list[dict[str, Any]]]],
+    settings: Chosen,
     *,
     progress: bool = True,
     after_part: Callable[[dict[str, Any]], object] | None = None,

@@ -60,6 +60,8 @@ def _peer_version(document: Mapping[str, Any]) -> str:
 
 def _case(case: Mapping[str, Any]) -> str:
     lines = [case["title"]]
+    if "remark" in case:
+        lines.append(f"  {case['remark']}")
     for name, program in case["programs"].items():
         if "absent" in program:
             lines.append(f"  {name}: {program['absent']}")
@@ -67,7 +69,7 @@ def _case(case: Mapping[str, Any]) -> str:
         ms = program["ms"]
         facts = [
             f"{fact.replace('_', ' ')} {_number(program[fact])}"
-            for fact in ("tolerance", "true_residual", "residual", "error", "largest_rank")
+            for fact in ("tolerance", "true_residual", "residual", "error", "largest_rank", "parameters")
             if fact in program
         ]
         lines.append(
@@ -75,6 +77,9 @@ def _case(case: Mapping[str, Any]) -> str:
         )
     for name, ratio in case.get("ratios", {}).items():
         lines.append(f"  {name} / sciten: {ratio}")
+    for name, errors in case.get("errors", {}).items():
+        spread = f" ± {_number(errors['spread'])}" if "spread" in errors else ""
+        lines.append(f"  error, {name}: {_number(errors['mean'])}{spread}")
     for line in case.get("targets", []):
         sign = "≤" if line["at_most"] else "≥"
         verdict = "met" if line["met"] else "MISSED"

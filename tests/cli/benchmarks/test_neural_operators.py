@@ -7,12 +7,12 @@ import pytest
 from tqdm import tqdm
 
 from sciten.cli.benchmarks.neural_operators import darcy, measures
-from sciten.cli.benchmarks.parts import Settings
+from sciten.cli.benchmarks.neural_operators.settings import Settings
 
 
-def test_without_a_peer_and_data_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_peer_and_data_nothing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SCITEN_REFERENCE_DATA", raising=False)
-    document = measures.run(Settings(small=True), progress=False)
+    document = measures.run(Settings(small=True, data=tmp_path), progress=False)
     assert document["cases"] == []
 
 

@@ -3,16 +3,23 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tqdm import tqdm
+
 from sciten.cli.benchmarks import parts
-from sciten.cli.benchmarks.neural_operators import darcy, step
-from sciten.cli.benchmarks.parts import Measure, Settings
+from sciten.cli.benchmarks.neural_operators import burgers, darcy, navier_stokes, step
+from sciten.cli.benchmarks.neural_operators.settings import Settings
 
 QUESTION = (
     "neural operators with dense and factorised weights: time and memory beside neuraloperator, and accuracy"
 )
 
 #: By name.
-MEASURES: Mapping[str, Measure] = {"step": step.measure, "darcy": darcy.measure}
+MEASURES: Mapping[str, Callable[[Settings, tqdm], list[dict[str, Any]]]] = {
+    "step": step.measure,
+    "darcy": darcy.measure,
+    navier_stokes.PART: navier_stokes.measure,
+    burgers.PART: burgers.measure,
+}
 
 
 def run(

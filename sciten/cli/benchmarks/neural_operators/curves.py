@@ -1,0 +1,82 @@
+"""Errors of neural operators against their size, from the benchmark's document to tables."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sciten.cli.benchmarks.neural_operators import burgers, navier_stokes
+from sciten.cli.benchmarks.neural_operators.candidates import DENSE, KINDS
+
+Case = Mapping[str, Any]
+
+
+def of(document: Mapping[str, Any]) -> dict[str, dict[str, list[Case]]]:
+    """Measured cases by viscosity and kind of operator, the largest operator of each kind first."""
+    found: dict[str, dict[str, list[Case]]] = {}
+    for case in document["cases"]:
+        if case["part"] == navier_stokes.PART and "errors" in case:
+            found.setdefault(case["viscosity"], {}).setdefault(case["kind"], []).append(case)
+    return {
+        viscosity: {
+            kind: sorted(kinds[kind], key=lambda case: int(case["compression"]))
+            for kind in KINDS
+            if kind in kinds
+        }
+        for viscosity, kinds in found.items()
+    }
+
+
+def markdown(document: Mapping[str, Any]) -> str:
+    """Markdown tables: one of errors by compression for each viscosity, and one of learning curves."""
+    tables = ["\n".join(_by_compression(viscosity, kinds)) for viscosity, kinds in of(document).items()]
+    tables += [
+        "\n".join(_by_epoch(case))
+        for case in document["cases"]
+        if case["part"] == burgers.PART and "errors" in case
+    ]
+    return "\n\n".join(tables)
+
+
+def _by_compression(viscosity: str, kinds: Mapping[str, Sequence[Case]]) -> Iterator[str]:
+    steps = sorted({case["compression"] for cases in kinds.values() for case in cases})
+    yield f"| Navier-Stokes, ν = {viscosity} | " + " | ".join(f"{step}×" for step in steps) + " |"
+    yield "|---|" + "---:|" * len(steps)
+    for kind, cases in kinds.items():
+        cells = {case["compression"]: _cell(case) for case in cases}
+        yield f"| {kind} | " + " | ".join(cells.get(step, "") for step in steps) + " |"
+
+
+def _cell(case: Case) -> str:
+    """The error of a step, that at the end of a rollout, and the number of parameters."""
+    step, *last = case["errors"].values()
+    text = f"{step['mean']:.2g} ± {step['spread']:.1g}"
+    text += "".join(f" / {one['mean']:.2g}" for one in last)
+    return f"{text} ({case['programs']['sciten']['parameters'] / 1e3:.0f}k)"
+
+
+def _by_epoch(case: Case) -> Iterator[str]:
+    curves = case["curves"]
+    if not all(curves):
+        return
+    shown = range(0, len(curves[0]), max(1, len(curves[0]) // 8))
+    epochs = [curves[0][k]["epoch"] for k in shown]
+    errors = [sum(curve[k]["error"] for curve in curves) / len(curves) for k in shown]
+    yield f"| {case['title']}, epoch | " + " | ".join(map(str, epochs)) + " | test |"
+    yield "|---|" + "---:|" * (len(epochs) + 1)
+    test = case["errors"]["test"]
+    cells = [*(f"{error:.2g}" for error in errors), f"{test['mean']:.2g} ± {test['spread']:.1g}"]
+    yield "| relative L2 error | " + " | ".join(cells) + " |"
+
+
+def caption(document: Mapping[str, Any]) -> str:
+    """What the tables say, and of what."""
+    cases = [case for kinds in of(document).values() for case in kinds.get(DENSE, [])]
+    if not cases:
+        return ""
+    seconds = cases[0]["settings"]["seconds"]
+    return (
+        f"**Error against parameters**: every operator is trained for {seconds:.0f} s on one thread, on 1000 pairs "
+        "w(t), w(t + 1) of 64² points. Relative L2 error of one step on test trajectories, with the standard deviation "
+        "over three seeds / at the end of a rollout over ten steps (parameters in all). Columns say by how much the "
+        "convolutions' weights are compressed, maps at each point keep theirs; smaller dense operators have as many "
+        "parameters as the factorised ones of their column (`sciten benchmark neural-operators --only navier-stokes`)."
+    )

@@ -1,0 +1,171 @@
+"""How much error do fewer parameters cost, at equal time of training? Vorticity of two-dimensional flow, one step on.
+
+An operator learns w(t + 1) from w(t) on trajectories that sciten's own solver made, and is tested on others: by one
+step from every stored frame, and by the end of a rollout over the whole trajectory. Each trains on one thread for the
+whole number of epochs that comes nearest to the same time: staying below it would cost slow operators the most.
+`Field` says which operators take part.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from sciten.cli.benchmarks.neural_operators import trials
+from sciten.cli.benchmarks.neural_operators.candidates import DENSE, FORMATS, Candidate, Field
+from sciten.cli.benchmarks.neural_operators.settings import Settings
+from sciten.cli.benchmarks.neural_operators.trials import Trial
+from sciten.cli.benchmarks.summary import at_most
+from sciten.training import OperatorConfig
+
+PART = "navier-stokes"
+VISCOSITIES = ("1e-3", "1e-5")
+#: The dense operator: an epoch of 1000 samples of 64² points takes some 12 seconds.
+FIELD = Field(24, (16, 16))
+_SMALL = Field(4, (4, 4), (5,), ())
+#: Chosen on trajectories set aside, where it was best for dense, small dense and Tucker weights among 2, 4, 8, 16 and
+#: 32: so few epochs need many steps.
+_BATCH = 2
+_GOAL_AT = 20
+_PUBLISHED = "MG-TFNO: half the error at more than 150 times fewer parameters"
+#: What is reported of each training, and how it is called.
+MEASURED = {"error": "one step", "rollout_error": "end of the rollout"}
+
+
+def measure(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
+    """A row for each viscosity and operator."""
+    rows = []
+    with trials.processes(settings.processes) as pool:
+        for viscosity in VISCOSITIES:
+            command = settings.missing(f"ns_{viscosity}")
+            if command is not None:
+                bar.write(
+                    f"{PART}, ν = {viscosity}: left out, since there are no data; make them by: {command}"
+                )
+                continue
+            bar.set_description(f"Navier-Stokes, ν = {viscosity}")
+            rows += _rows(viscosity, settings, pool, bar)
+    return rows
+
+
+def _rows(viscosity: str, settings: Settings, pool: Executor, bar: tqdm) -> list[dict[str, Any]]:
+    field = _SMALL if settings.small else FIELD
+    train_file, test_file = settings.files(f"ns_{viscosity}")
+    chosen = field.candidates()
+    for name in field.absent(chosen):
+        bar.write(f"{PART}: {name} left out, since there is none of that size")
+    epochs = [1] * len(chosen)
+    if not settings.small:
+        probes = [
+            Trial(f"time of {one.name}", _config(one, train_file, 0, 2, settings), None) for one in chosen
+        ]
+        epochs = [_fitting(found, settings.seconds) for found in trials.run(probes, pool, settings.work, bar)]
+    found = trials.run(
+        [
+            Trial(f"{one.name}, seed {seed}", _config(one, train_file, seed, count, settings), test_file)
+            for one, count in zip(chosen, epochs, strict=True)
+            for seed in settings.seeds
+        ],
+        pool,
+        settings.work,
+        bar,
+    )
+    seeds = len(settings.seeds)
+    rows = [
+        row(viscosity, one, found[seeds * k : seeds * (k + 1)], settings.seconds)
+        for k, one in enumerate(chosen)
+    ]
+    add_comparison(rows)
+    return rows
+
+
+def _config(
+    candidate: Candidate, train_file: Path, seed: int, epochs: int, settings: Settings
+) -> OperatorConfig:
+    return OperatorConfig(
+        train_file=train_file,
+        output=Path(),
+        inputs="vorticity",  # type: ignore[arg-type]
+        targets="vorticity",  # type: ignore[arg-type]
+        valid_fraction=0.9 if settings.small else 0.0,
+        model=candidate.model,
+        batch_size=_BATCH,
+        seed=seed,
+        epochs=epochs,
+        threads=1,
+    )
+
+
+def _fitting(probe: Mapping[str, Any], seconds: float) -> int:
+    """Whole epochs that come nearest to a time, by the second of a short training: the first makes plans as well."""
+    return max(1, round(seconds / probe["epoch_seconds"][-1])) if "failed" not in probe else 1
+
+
+def row(
+    viscosity: str, candidate: Candidate, found: Sequence[Mapping[str, Any]], seconds: float
+) -> dict[str, Any]:
+    """Of the trainings of an operator with several seeds; without errors where one of them failed."""
+    about: dict[str, Any] = {
+        "part": PART,
+        "title": f"Navier-Stokes 64², ν = {viscosity}, {candidate.name}",
+        "viscosity": viscosity,
+        "kind": candidate.kind,
+        "compression": candidate.compression,
+        "settings": {"seconds": seconds, "batch_size": _BATCH, "model": candidate.model},
+        "targets": [],
+    }
+    failed = [f"seed {seed}: {one['failed']}" for seed, one in enumerate(found) if "failed" in one]
+    if failed:
+        return about | {"programs": {"sciten": {"absent": "; ".join(failed)}}}
+    about["settings"]["epochs"] = found[0]["epochs"]
+    errors = {
+        title: summary([one[name] for one in found]) for name, title in MEASURED.items() if name in found[0]
+    }
+    program = program_of(found, errors["one step"]["mean"])
+    return about | {"programs": {"sciten": program}, "errors": errors}
+
+
+def program_of(found: Sequence[Mapping[str, Any]], error: float) -> dict[str, Any]:
+    """Time and size of trainings with several seeds, as reports have them."""
+    times = [1e3 * one["seconds"] for one in found]
+    return {
+        "ms": {"min": min(times), "median": statistics.median(times), "max": max(times)},
+        "error": error,
+        "parameters": found[0]["parameters"],
+        "spectral_parameters": found[0]["spectral_parameters"],
+    }
+
+
+def summary(errors: Sequence[float]) -> dict[str, Any]:
+    """Mean and standard deviation over seeds."""
+    spread = float(np.std(errors, ddof=1)) if len(errors) > 1 else 0.0
+    return {"mean": float(np.mean(errors)), "spread": spread, "by_seed": list(errors)}
+
+
+def add_comparison(rows: Sequence[dict[str, Any]]) -> None:
+    """Enter into the rows of a viscosity what they are beside the dense operator, and the target into the best."""
+    measured = [one for one in rows if "errors" in one]
+    full = next((one for one in measured if one["kind"] == DENSE), None)
+    if full is None:
+        return
+    for one in measured:
+        one["error_ratios"] = {
+            title: one["errors"][title]["mean"] / full["errors"][title]["mean"] for title in one["errors"]
+        }
+        spectral, everything = (
+            full["programs"]["sciten"][what] / one["programs"]["sciten"][what]
+            for what in ("spectral_parameters", "parameters")
+        )
+        one["remark"] = f"convolutions' weights {spectral:.3g}× smaller, all parameters {everything:.3g}×"
+    factorised = [one for one in measured if one["kind"] in FORMATS and one["compression"] == _GOAL_AT]
+    if factorised:
+        best = min(factorised, key=lambda one: float(one["errors"]["one step"]["mean"]))
+        best["published"] = _PUBLISHED
+        best["targets"] = [
+            at_most(f"best format at {_GOAL_AT}×, {title}: error / dense operator's", ratio, 1.0)
+            for title, ratio in best["error_ratios"].items()
+        ]
