@@ -6,7 +6,7 @@ from typing import Any
 from tqdm import tqdm
 
 from sciten.cli.benchmarks import parts
-from sciten.cli.benchmarks.neural_operators import burgers, darcy, navier_stokes, step
+from sciten.cli.benchmarks.neural_operators import burgers, darcy, navier_stokes, patching, step
 from sciten.cli.benchmarks.neural_operators.settings import Settings
 
 QUESTION = (
@@ -18,6 +18,7 @@ MEASURES: Mapping[str, Callable[[Settings, tqdm], list[dict[str, Any]]]] = {
     "step": step.measure,
     "darcy": darcy.measure,
     navier_stokes.PART: navier_stokes.measure,
+    patching.PART: patching.measure,
     burgers.PART: burgers.measure,
 }
 

@@ -53,21 +53,15 @@ def measure(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
 
 
 def _rows(viscosity: str, settings: Settings, pool: Executor, bar: tqdm) -> list[dict[str, Any]]:
-    field = _SMALL if settings.small else FIELD
     train_file, test_file = settings.files(f"ns_{viscosity}")
-    chosen = field.candidates()
-    for name in field.absent(chosen):
+    chosen = field(settings).candidates()
+    for name in field(settings).absent(chosen):
         bar.write(f"{PART}: {name} left out, since there is none of that size")
-    epochs = [1] * len(chosen)
-    if not settings.small:
-        probes = [
-            Trial(f"time of {one.name}", _config(one, train_file, 0, 2, settings), None) for one in chosen
-        ]
-        epochs = [_fitting(found, settings.seconds) for found in trials.run(probes, pool, settings.work, bar)]
+    counts = epochs(chosen, train_file, settings, pool, bar)
     found = trials.run(
         [
-            Trial(f"{one.name}, seed {seed}", _config(one, train_file, seed, count, settings), test_file)
-            for one, count in zip(chosen, epochs, strict=True)
+            Trial(f"{one.name}, seed {seed}", config(one, train_file, seed, count, settings), test_file)
+            for one, count in zip(chosen, counts, strict=True)
             for seed in settings.seeds
         ],
         pool,
@@ -83,9 +77,25 @@ def _rows(viscosity: str, settings: Settings, pool: Executor, bar: tqdm) -> list
     return rows
 
 
-def _config(
+def field(settings: Settings) -> Field:
+    """The operators that take part."""
+    return _SMALL if settings.small else FIELD
+
+
+def epochs(
+    chosen: Sequence[Candidate], train_file: Path, settings: Settings, pool: Executor, bar: tqdm
+) -> list[int]:
+    """For how many epochs each is trained."""
+    if settings.small:
+        return [1] * len(chosen)
+    probes = [Trial(f"time of {one.name}", config(one, train_file, 0, 2, settings), None) for one in chosen]
+    return [_fitting(found, settings.seconds) for found in trials.run(probes, pool, settings.work, bar)]
+
+
+def config(
     candidate: Candidate, train_file: Path, seed: int, epochs: int, settings: Settings
 ) -> OperatorConfig:
+    """The settings of a training."""
     return OperatorConfig(
         train_file=train_file,
         output=Path(),
