@@ -296,7 +296,7 @@ def test_the_readme_reports_a_document() -> None:
     assert "neural_operators.json" in script.REPORTED
     found = document()
     text = script.neural_operators(found)
-    assert "neural_operators.png" in text and "| CP weights | 1 ms |" in text and "for 60 s" in text
+    assert "neural_operators.png" in text and "| CP weights | 1 ms |" in text and "for about 60 s" in text
     without = copy.deepcopy(found)
     without["cases"] = without["cases"][:1]
     assert "neural_operators.png" not in script.neural_operators(without)

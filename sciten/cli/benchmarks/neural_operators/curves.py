@@ -74,7 +74,7 @@ def caption(document: Mapping[str, Any]) -> str:
         return ""
     seconds = cases[0]["settings"]["seconds"]
     return (
-        f"**Error against parameters**: every operator is trained for {seconds:.0f} s on one thread, on 1000 pairs "
+        f"**Error against parameters**: every operator trains for about {seconds:.0f} s on one thread, on 1000 pairs "
         "w(t), w(t + 1) of 64² points. Relative L2 error of one step on test trajectories, with the standard deviation "
         "over three seeds / at the end of a rollout over ten steps (parameters in all). Columns say by how much the "
         "convolutions' weights are compressed, maps at each point keep theirs; smaller dense operators have as many "
