@@ -137,11 +137,14 @@ def solvers(document: Document) -> str:
 
 def neural_operators(document: Document) -> str:
     """Steps beside neuraloperator, accuracy on public data, and error against the number of parameters."""
-    short = {**document, "cases": [case for case in document["cases"] if case["part"] in ("step", "darcy")]}
+    short = {
+        **document,
+        "cases": [case for case in document["cases"] if case["part"] in ("step", "darcy", "patching")],
+    }
     parts = [
         "**Neural operators on the CPU**: training steps and forward passes beside neuraloperator on the same weights, "
-        "medians, each program with its best number of threads; and time of training and error on public data of "
-        "Darcy's equation (`sciten benchmark neural-operators`).",
+        "medians, each program with its best number of threads; time of training and error on public data of Darcy's "
+        "equation; and the error of an operator on patches (`sciten benchmark neural-operators`).",
         parts_report.markdown(short),
     ]
     if curves.of(document):
@@ -150,6 +153,20 @@ def neural_operators(document: Document) -> str:
             "![error against parameters](benchmarks/results/neural_operators.png)",
         ]
     return "\n\n".join(part for part in [*parts, curves.markdown(document)] if part)
+
+
+def patching_memory(document: Document) -> str:
+    """Memory of a training step on patches."""
+    found = [
+        f"{case['resident_given_back_times_less']:.1f} times less at {case['patches']}×{case['patches']}"
+        f"{' with a padding of ' + format(case['padding'], '.0%') if case['padding'] else ''}"
+        for case in document["cases"]
+        if case["patches"] > 1 and case["levels"] == case["patches"].bit_length() - 1
+    ]
+    return (
+        f"**Memory on patches** of {document['points']}² points, one after the other, with all coarser views: resident "
+        f"memory of a training step of a TFNO, {', '.join(found)} (`benchmarks/patching_memory.py`)."
+    )
 
 
 def memory(document: Document) -> str:
@@ -173,6 +190,7 @@ REPORTED: Mapping[str, Callable[[Document], str]] = {
     "tensor_formats.json": low_rank_formats,
     "pde.json": solvers,
     "neural_operators.json": neural_operators,
+    "patching_memory.json": patching_memory,
     "datasets_memory.json": memory,
 }
 

@@ -1,4 +1,7 @@
-"""Stationary partial differential equations in low-rank tensor formats.
+"""Partial differential equations: stationary ones in low-rank tensor formats, and solvers that make data to learn from.
+
+Names here belong to the former; `sciten.pde.spectral` holds random fields and flows on the torus, `sciten.pde.darcy`
+Darcy's equation.
 
 Grids, operators, exponential sums and `solve` work on the CPU, and say so where they are given tensors on another
 device. `AMEn`, `ALS`, `MALS`, `GMRES` and `DMRG` by themselves take trains on any device, all of them on the same one.

@@ -19,7 +19,14 @@ from tqdm import tqdm
 from typer.testing import CliRunner
 
 from sciten.cli.benchmarks import report
-from sciten.cli.benchmarks.neural_operators import burgers, curve_plot, curves, navier_stokes, trials
+from sciten.cli.benchmarks.neural_operators import (
+    burgers,
+    curve_plot,
+    curves,
+    navier_stokes,
+    patching,
+    trials,
+)
 from sciten.cli.benchmarks.neural_operators.candidates import (
     DENSE,
     FORMATS,
@@ -167,17 +174,21 @@ def test_processes_have_one_thread() -> None:
 def test_the_command_on_bundled_data(settings: Settings, tmp_path: Path) -> None:
     target = tmp_path / "found.json"
     options = ["--small", "--data", settings.data, "--work", settings.work, "--json", target]
-    for part in ("navier-stokes", "burgers"):
+    for part in ("navier-stokes", "patching", "burgers"):
         options += ["--only", part]
     ran = CliRunner().invoke(app, ["benchmark", "neural-operators", *map(str, options)])
     assert ran.exception is None, ran.output
-    *rows, learned = json.loads(target.read_text(encoding="utf-8"))["cases"]
+    *rows, whole, patched, learned = json.loads(target.read_text(encoding="utf-8"))["cases"]
     assert [row["kind"] for row in rows] == [DENSE, *FORMATS]
     for row in rows:
         assert row["viscosity"] == "1e-3"
         assert set(row["errors"]) == {"one step", "end of the rollout"}
         assert row["programs"]["sciten"]["error"] == row["errors"]["one step"]["mean"] > 0
     assert rows[0]["error_ratios"] == {"one step": 1.0, "end of the rollout": 1.0}
+    assert whole["errors"] == rows[0]["errors"]  # not trained again
+    assert patched["settings"]["model"]["patching"] == {"patches": [2, 2], "levels": 1, "padding": 0.1}
+    ratio = patched["errors"]["one step"]["mean"] / whole["errors"]["one step"]["mean"]
+    assert patched["targets"][0]["found"] == pytest.approx(ratio) and patched["targets"][0]["goal"] == 1.1
     assert learned["part"] == "burgers" and learned["targets"][0]["goal"] == 0.003
     assert learned["errors"]["test"]["mean"] > 0 and len(learned["curves"]) == 1
     assert "error, one step" in ran.output and "ν = 1e-5: left out" in ran.output
@@ -189,6 +200,7 @@ def test_the_command_on_bundled_data(settings: Settings, tmp_path: Path) -> None
 def test_without_data_a_part_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nowhere = Settings(data=tmp_path)
     assert burgers.measure(nowhere, SILENT) == navier_stokes.measure(nowhere, SILENT) == []
+    assert patching.measure(nowhere, SILENT) == []
     said = capsys.readouterr().out
     assert all(f"--name {name} --output {tmp_path}" in said for name in ("burgers", "ns_1e-3", "ns_1e-5"))
     assert not nowhere.complete
