@@ -1,6 +1,11 @@
 """Models of the package neuraloperator as ours, from their weights alone.
 
-Files of weights are read by `torch.load(path, weights_only=True)`; nothing else is needed, not even the package.
+What that package writes holds classes and functions beside tensors, which nothing should unpickle. In an environment
+that has it, save the tensors alone,
+
+    torch.save({name: t for name, t in model.state_dict().items() if isinstance(t, torch.Tensor)}, path)
+
+and read them here by `torch.load(path, weights_only=True)`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,49 +13,67 @@ from typing import Any
 
 from torch import Tensor
 
-from sciten.errors import ModelError
+from sciten.errors import ConfigError, ModelError
 from sciten.neural_operators import FNO, TFNO, CPFactors, Dense, Factorization, TTFactors, TuckerFactors
-from sciten.neural_operators.blocks import Skip
 from sciten.neural_operators.pairs import as_pairs
+from sciten.neural_operators.pointwise import Skip
 
+_NAME = "operator_from_neuraloperator"
 _CONVOLUTION = "fno_blocks.convs.{}.weight"
 
 
 def operator_from_neuraloperator(
-    state: Mapping[str, Any], *, positional_grid: bool = True, separable: bool = False
+    state: Mapping[str, Any],
+    *,
+    positional_grid: bool = True,
+    separable: bool = False,
+    skip: Skip | None = None,
+    mlp_skip: Skip | None = None,
 ) -> FNO:
     """An `FNO`, or a `TFNO` where the weights are factors, that gives what the model with these weights gives.
 
-    For models of real data without normalisation layers, domain padding, stabiliser, preactivation and identity skips
-    (which leave no trace in the weights), as are the defaults of neuraloperator 2.0. It takes all axes for periodic, as
-    those models do. Grids with an odd number of points give other numbers: theirs moves some coefficients to the
-    neighbouring frequency there.
+    For models of real data without normalisation layers, domain padding, stabiliser and preactivation, as are the
+    defaults of neuraloperator 2.0; but for the first these leave no trace in the weights and cannot be noticed here. It
+    takes all axes for periodic, as those models do. Grids with an odd number of points give other numbers: theirs moves
+    some coefficients to the neighbouring frequency there.
 
     Args:
         state: the model's `state_dict()`.
         positional_grid: whether the model adds coordinates to its inputs (its default).
         separable: whether its convolutions are.
+        skip, mlp_skip: what goes past the convolutions and past the blocks; by default what there are weights of, or
+            nothing. Identity connections have none and must be named.
 
     Raises:
-        ModelError: the weights are not of such a model.
+        ModelError: the weights are not of such a model, or some are left over or missing.
     """
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     if unknown := [name for name in tensors if ".norm." in name]:
-        raise ModelError(f"operator_from_neuraloperator: expected no normalisation layers, got {unknown[0]}")
-    try:
-        return _converted(tensors, positional_grid, separable)
-    except (KeyError, IndexError, RuntimeError) as error:
+        raise ModelError(f"{_NAME}: expected no normalisation layers, got {unknown[0]}")
+    if "lifting.fcs.0.weight" in tensors and "fno_blocks.channel_mlp.0.fcs.0.weight" not in tensors:
         raise ModelError(
-            f"operator_from_neuraloperator: expected the weights of a neuraloperator FNO or TFNO; {error} does not fit"
+            f"{_NAME}: expected blocks with a channel MLP, got none: neuraloperator then takes GELU twice in each, "
+            "which is not done here; train one with use_channel_mlp=True"
+        )
+    try:
+        return _converted(tensors, positional_grid, separable, skip, mlp_skip)
+    except (KeyError, IndexError, RuntimeError, ConfigError) as error:
+        raise ModelError(
+            f"{_NAME}: expected the weights of a neuraloperator FNO or TFNO; {error} does not fit"
         ) from error
 
 
-def _converted(tensors: Mapping[str, Tensor], positional_grid: bool, separable: bool) -> FNO:
+def _converted(
+    tensors: Mapping[str, Tensor],
+    positional_grid: bool,
+    separable: bool,
+    skip: Skip | None,
+    mlp_skip: Skip | None,
+) -> FNO:
     n_layers = len({name.split(".")[2] for name in tensors if name.startswith("fno_blocks.convs.")})
     factorization, shape = _format(_factors(tensors, 0))
     frequencies = shape[1 if separable else 2 :]
     lifting, projection = tensors["lifting.fcs.0.weight"], tensors["projection.fcs.1.weight"]
-    mlp = tensors.get("fno_blocks.channel_mlp.0.fcs.0.weight")
     kind = FNO if isinstance(factorization, Dense) else TFNO
     model = kind(
         in_channels=lifting.shape[1] - (len(frequencies) if positional_grid else 0),
@@ -60,15 +83,23 @@ def _converted(tensors: Mapping[str, Tensor], positional_grid: bool, separable: 
         n_layers=n_layers,
         lifting_channels=lifting.shape[0],
         projection_channels=projection.shape[1],
-        skip=_skip(tensors, "fno_blocks.fno_skips.0"),
-        mlp_channels=0 if mlp is None else mlp.shape[0],
-        mlp_skip=_skip(tensors, "fno_blocks.channel_mlp_skips.0"),
+        skip=skip or _skip(tensors, "fno_blocks.fno_skips.0"),
+        mlp_channels=tensors["fno_blocks.channel_mlp.0.fcs.0.weight"].shape[0],
+        mlp_skip=mlp_skip or _skip(tensors, "fno_blocks.channel_mlp_skips.0"),
         positional_grid=positional_grid,
         factorization=factorization,
         separable=separable,
         dtype=lifting.dtype,
     )
-    model.load_state_dict(_state(tensors, n_layers), strict=False)
+    found = _state(tensors, n_layers)
+    missing = [name for name in dict(model.named_parameters()) if name not in found]
+    # Each is taken once: their number tells whether some were not.
+    if missing or len(found) != len(tensors):
+        raise ModelError(
+            f"{_NAME}: expected {len(found) + len(missing)} tensors of a neuraloperator FNO with two lifting and two "
+            f"projection layers, got {len(tensors)}{', and none for ' + missing[0] if missing else ''}"
+        )
+    model.load_state_dict(found, strict=False)  # the scales of the fields have no counterpart
     return model
 
 

@@ -108,7 +108,7 @@ class FourierBlock(nn.Module):
         self.convolution, self.skip, self.mlp, self.mlp_skip = convolution, skip, mlp, mlp_skip
         self.activated = activated
         self.pointwise = Pointwise(
-            skip.kind, "none" if mlp_skip is None else mlp_skip.kind, convolved=True, activated=activated
+            skip.kind, "none" if mlp_skip is None else mlp_skip.kind, activated=activated
         )
 
     def forward(self, fields: Tensor) -> Tensor:

@@ -197,7 +197,7 @@ class TuckerFactors(Factorization):
         return [factors[0], *(factor[place] for factor, place in zip(factors[1:], places, strict=True))]
 
     def dropped(self, factors: Sequence[Tensor], probability: float) -> list[Tensor]:
-        """Columns of the factors are left out."""
+        """Slices of the core are left out."""
         core = factors[0]
         return [drop_tucker(core, _scales(core.shape[:-1], probability, core)), *factors[1:]]
 
@@ -225,7 +225,8 @@ class TTFactors(Factorization):
 
             ranks = _largest(ranks_of, lambda r: sum(prod(core) for core in _cores(shape, r)), budget)
         else:
-            ranks = list(self.rank)
+            # More than `most` are of no use, but other programs' models have them.
+            ranks, most = list(self.rank), [prod(shape)] * len(most)
         _require_ranks(self, ranks, most)
         return _cores(shape, ranks)
 

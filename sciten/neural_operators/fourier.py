@@ -10,7 +10,7 @@ leave the numbers where the next product wants them. Coefficients are real tenso
 imaginary, after the batch: `[batch, 2, *modes, channels]`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import log2, prod
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sciten.errors import ConfigError
+from sciten.tensor.tracing import is_traced
 
 #: Operations of a matrix product that take as long as one of an FFT (which is 2.5 n log2 n for n real numbers).
 _FFT_COST = 12.0
@@ -54,7 +55,7 @@ def analyse(fields: Tensor, modes: Sequence[int], *, matrices: bool | None = Non
     found, kept, parts, shape = fields, 1, 1, mode_shape(modes)
     for axis in reversed(range(len(grid))):
         # [axes before, this axis, parts, modes so far and channels] -> [axes before, parts, this mode, ...]
-        matrix = _analysis_matrix(grid[axis], modes[axis], parts == 1, fields.dtype, fields.device)
+        matrix = _matrix(_analysis_matrix, grid[axis], modes[axis], parts == 1, fields)
         found = torch.matmul(matrix, found.reshape(-1, grid[axis] * parts, kept * channels))
         kept, parts = kept * shape[axis], 2
     return found.reshape(batch, 2, *shape, channels)
@@ -72,7 +73,7 @@ def synthesise(
     found, shape, rows = coefficients, mode_shape(modes), coefficients.shape[0]
     for axis, n in enumerate(grid):
         last = axis + 1 == len(grid)
-        matrix = _synthesis_matrix(n, modes[axis], last, coefficients.dtype, coefficients.device)
+        matrix = _matrix(_synthesis_matrix, n, modes[axis], last, coefficients)
         columns = found.reshape(rows, 2 * shape[axis], prod(shape[axis + 1 :]) * channels)
         found, rows = torch.matmul(matrix, columns), rows * n
     return found.reshape(coefficients.shape[0], *grid, channels)
@@ -90,22 +91,40 @@ def matrices_are_cheaper(grid: Sequence[int], modes: Sequence[int]) -> bool:
     return products <= _FFT_COST * 2.5 * prod(grid) * log2(max(2, prod(grid)))
 
 
+def _matrix(make: Callable[[int, int, bool], Tensor], n: int, m: int, last: bool, like: Tensor) -> Tensor:
+    """What `make` gives, in the precision and on the device of `like`; kept for later calls."""
+    if is_traced(like):  # what is made then has no values, or belongs to a graph
+        return make(n, m, last).to(like.device, like.dtype)
+    return _kept_matrix(make, n, m, last, like.dtype, like.device)
+
+
 @lru_cache(maxsize=256)
-def _analysis_matrix(n: int, m: int, real: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _kept_matrix(
+    make: Callable[[int, int, bool], Tensor],
+    n: int,
+    m: int,
+    last: bool,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    with torch.inference_mode(False):  # where it was made first, or training could not use it
+        return make(n, m, last).to(device, dtype)
+
+
+def _analysis_matrix(n: int, m: int, real: bool) -> Tensor:
     """`[(part, mode), point]` for the last axis, whose input is real; `[(part, mode), (point, part)]` for others."""
     waves = _waves(n, _frequencies(m, real)) / n
     if real:
         parts = torch.stack([waves.real, -waves.imag])  # [part, mode, point]
-        return parts.reshape(-1, n).to(device, dtype)
+        return parts.reshape(-1, n)
     # Parts of exp(-iφ) (a + ib).
     rows = torch.stack(
         [torch.stack([waves.real, waves.imag], -1), torch.stack([-waves.imag, waves.real], -1)]
     )
-    return rows.reshape(-1, 2 * n).to(device, dtype)
+    return rows.reshape(-1, 2 * n)
 
 
-@lru_cache(maxsize=256)
-def _synthesis_matrix(n: int, m: int, real: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _synthesis_matrix(n: int, m: int, real: bool) -> Tensor:
     """`[point, (part, mode)]` for the last axis, whose output is real; `[(point, part), (part, mode)]` for others."""
     frequencies = _frequencies(m, real)
     waves = _waves(n, frequencies).mT  # [point, mode]
@@ -113,10 +132,10 @@ def _synthesis_matrix(n: int, m: int, real: bool, dtype: torch.dtype, device: to
         # A frequency stands for its negative too, but for zero and, with an even number of points, the highest.
         alone = (frequencies == 0) | (2 * frequencies == n)
         waves = waves * torch.where(alone, 1.0, 2.0)
-        return torch.stack([waves.real, -waves.imag], 1).reshape(n, -1).to(device, dtype)
+        return torch.stack([waves.real, -waves.imag], 1).reshape(n, -1)
     to_real = torch.stack([waves.real, -waves.imag], 1)  # [point, part, mode]
     to_imaginary = torch.stack([waves.imag, waves.real], 1)
-    return torch.stack([to_real, to_imaginary], 1).reshape(2 * n, -1).to(device, dtype)
+    return torch.stack([to_real, to_imaginary], 1).reshape(2 * n, -1)
 
 
 def _frequencies(m: int, last: bool) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sciten.tensor.contract import plan
+from sciten.tensor.tracing import constant
 
 #: Which of the tensors so far, an expression of real ones, and whether the second of them comes first.
 Step = tuple[tuple[int, ...], str, bool]
@@ -50,7 +51,7 @@ def as_complex(pairs: Tensor) -> Tensor:
     return torch.view_as_complex(pairs.contiguous())
 
 
-@torch.compiler.assume_constant_result  # type: ignore[misc]
+@constant
 def _program(expression: str, *shapes: tuple[int, ...]) -> tuple[Step, ...]:
     return _planned(expression, *shapes)  # apart, since compilers look through caches
 

@@ -21,7 +21,7 @@ constexpr int LANES = 4, COLUMNS = 2;
 #endif
 constexpr int ROWS = 8;
 // However many threads there are, sums over points are made of so many, and so are always the same.
-constexpr long PARTS = 32;
+constexpr long PARTS = 64;
 #define UNROLLED _Pragma("GCC unroll 8")
 
 typedef float Vector __attribute__((vector_size(4 * LANES)));
@@ -66,7 +66,7 @@ inline Vector exponential(Vector x) {
 
 // The normal distribution and its density. Beyond |x| the distribution is exp(-x^2 / 2) times a polynomial in
 // 1 / (1 + 0.28 |x|), which is the form of Abramowitz and Stegun, Handbook of Mathematical Functions, 26.2.17, here with
-// six coefficients, fitted to an error below 1.2e-8.
+// six coefficients, fitted to an absolute error below 1.2e-8.
 inline void normal(Vector x, Vector& distribution, Vector& density) {
   const Vector bell = exponential(x * x * -0.5f), size = x < 0.0f ? -x : x;
   const Vector t = 1.0f / (size * 0.28f + 1.0f);
@@ -179,33 +179,36 @@ std::vector<float> transposed(const float* w, int k, int n) {
   return to;
 }
 
-enum class Skip { NONE, IDENTITY, GATES, LINEAR };
+// As in pointwise.py.
+enum class Skip { none, identity, soft_gating, linear };
 
 // A skip connection of C channels.
 template <Skip KIND, int C> struct Connection {
-  static constexpr int ROWS_OF_WEIGHT = KIND == Skip::LINEAR ? C : KIND == Skip::GATES ? 1 : 0;
+  static constexpr int ROWS_OF_WEIGHT = KIND == Skip::linear ? C : KIND == Skip::soft_gating ? 1 : 0;
   const std::vector<float> weight, back;
 
   explicit Connection(const float* w)
-      : weight(packed(w, ROWS_OF_WEIGHT, C)), back(transposed(w, KIND == Skip::LINEAR ? C : 0, C)) {}
+      : weight(packed(w, ROWS_OF_WEIGHT, C)), back(transposed(w, KIND == Skip::linear ? C : 0, C)) {}
 
   // onto += this(x)
   void forward(const Tile<C>& x, Tile<C>& onto) const { pass(x, weight, onto); }
 
-  // Of the gradient d of the result: dx += that of x, dw += that of the weight.
-  void backward(const Tile<C>& x, const Tile<C>& d, Tile<C>& dx, float* dw) const {
-    pass(d, back, dx);
-    if constexpr (KIND == Skip::LINEAR) add_outer<C, C>(x, d, dw);
-    if constexpr (KIND == Skip::GATES)
+  // Of the gradient d of the result: dx += that of x.
+  void backward(const Tile<C>& d, Tile<C>& dx) const { pass(d, back, dx); }
+
+  // dw += the gradient of the weight.
+  static void add_weight(const Tile<C>& x, const Tile<C>& d, float* dw) {
+    if constexpr (KIND == Skip::linear) add_outer<C, C>(x, d, dw);
+    if constexpr (KIND == Skip::soft_gating)
       each<C>([&](int r, int c) { store(dw + c, load(dw + c) + load(&x[r][c]) * load(&d[r][c])); });
   }
 
  private:
   void pass(const Tile<C>& from, const std::vector<float>& matrix, Tile<C>& onto) const {
-    if constexpr (KIND == Skip::LINEAR) add_product<C, C>(from, matrix.data(), onto);
-    if constexpr (KIND == Skip::IDENTITY || KIND == Skip::GATES)
+    if constexpr (KIND == Skip::linear) add_product<C, C>(from, matrix.data(), onto);
+    if constexpr (KIND == Skip::identity || KIND == Skip::soft_gating)
       each<C>([&](int r, int c) {
-        const Vector factor = KIND == Skip::GATES ? load(weight.data() + c) : Vector{} + 1.0f;
+        const Vector factor = KIND == Skip::soft_gating ? load(weight.data() + c) : Vector{} + 1.0f;
         store(&onto[r][c], load(&onto[r][c]) + load(&from[r][c]) * factor);
       });
   }
@@ -223,9 +226,9 @@ template <int I, int H, int O, Skip FIRST, Skip SECOND> struct Weights {
         w2(packed(w[4], H, O)), mlp_skip(w[5]), b2(packed(w[6], 1, O)) {}
 
   // What the first GELU is taken of.
-  template <bool CONVOLVED> void begin(const Tile<O>& x, Tile<I>& u) const {
-    if constexpr (CONVOLVED) each<I>([&](int r, int c) { store(&u[r][c], load(&u[r][c]) + load(bias.data() + c)); });
-    if constexpr (FIRST != Skip::NONE) skip.forward(x, u);
+  template <bool BIASED> void begin(const Tile<O>& x, Tile<I>& u) const {
+    if constexpr (BIASED) each<I>([&](int r, int c) { store(&u[r][c], load(&u[r][c]) + load(bias.data() + c)); });
+    if constexpr (FIRST != Skip::none) skip.forward(x, u);
   }
 
   // What the last one is taken of.
@@ -236,9 +239,9 @@ template <int I, int H, int O, Skip FIRST, Skip SECOND> struct Weights {
   }
 };
 
-template <int I, int H, int O, Skip FIRST, Skip SECOND, bool CONVOLVED, bool ACTIVATED>
+template <int I, int H, int O, Skip FIRST, Skip SECOND, bool BIASED, bool ACTIVATED>
 void run_forward(long points, long threads, const float* u, const float* x, const float* const* w, float* result) {
-  constexpr bool skips = FIRST != Skip::NONE || SECOND != Skip::NONE;
+  constexpr bool skips = FIRST != Skip::none || SECOND != Skip::none;
   const Weights<I, H, O, FIRST, SECOND> weights(w);
   const long tiles = (points + ROWS - 1) / ROWS;
   #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
@@ -250,7 +253,7 @@ void run_forward(long points, long threads, const float* u, const float* x, cons
     alignas(64) Tile<O> passed, t, y;
     read<I>(s, u + first * I, rows);
     if constexpr (skips) read<O>(passed, x + first * O, rows);
-    weights.template begin<CONVOLVED>(passed, s);
+    weights.template begin<BIASED>(passed, s);
     if constexpr (ACTIVATED) gelu<I>(s, f);
     const Tile<I>& taken = ACTIVATED ? f : s;
     fill<H>(h, weights.b1.data());
@@ -262,10 +265,10 @@ void run_forward(long points, long threads, const float* u, const float* x, cons
   }
 }
 
-template <int I, int H, int O, Skip FIRST, Skip SECOND, bool CONVOLVED, bool ACTIVATED>
+template <int I, int H, int O, Skip FIRST, Skip SECOND, bool BIASED, bool ACTIVATED>
 void run_backward(long points, long threads, const float* u, const float* x, const float* const* w,
                   const float* dresult, float* du, float* dx, float* const* dw) {
-  constexpr bool skips = FIRST != Skip::NONE || SECOND != Skip::NONE;
+  constexpr bool skips = FIRST != Skip::none || SECOND != Skip::none;
   const Weights<I, H, O, FIRST, SECOND> weights(w);
   const auto w1_back = transposed(w[2], I, H), w2_back = transposed(w[4], H, O);
   // Rows and columns of the gradients of the weights.
@@ -273,7 +276,8 @@ void run_backward(long points, long threads, const float* u, const float* x, con
                             {Connection<SECOND, O>::ROWS_OF_WEIGHT, O}, {1, O}};
   long starts[8] = {0};
   for (int i = 0; i < 7; ++i) starts[i + 1] = starts[i] + shapes[i][0] * padded(shapes[i][1]);
-  const long tiles = (points + ROWS - 1) / ROWS, parts = std::min(PARTS, tiles);
+  const bool needs_ds = du || dx || dw[0] || dw[1];
+  const long tiles = (points + ROWS - 1) / ROWS, parts = std::max(1L, std::min(PARTS, tiles));
   std::vector<float> gradients(parts * starts[7], 0.0f);
   #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
   for (long part = 0; part < parts; ++part) {
@@ -287,7 +291,7 @@ void run_backward(long points, long threads, const float* u, const float* x, con
       alignas(64) Tile<O> passed, t, y, dy, d, dpassed;
       read<I>(s, u + first * I, rows);
       if constexpr (skips) read<O>(passed, x + first * O, rows);
-      weights.template begin<CONVOLVED>(passed, s);
+      weights.template begin<BIASED>(passed, s);
       read<O>(d, dresult + first * O, rows);
       if constexpr (ACTIVATED) gelu<I>(s, f, df);
       const Tile<I>& taken = ACTIVATED ? f : s;
@@ -302,37 +306,39 @@ void run_backward(long points, long threads, const float* u, const float* x, con
       clear<H>(dh);
       add_product<O, H>(d, w2_back.data(), dh);
       multiply<H>(dh, dg);
-      add_outer<H, O>(g, d, dweights[4]);
-      add_rows<O>(d, dweights[6]);
-      add_outer<I, H>(taken, dh, dweights[2]);
-      add_rows<H>(dh, dweights[3]);
-      if (!du) continue;
-      clear<I>(ds);
-      add_product<H, I>(dh, w1_back.data(), ds);
-      if constexpr (ACTIVATED) multiply<I>(ds, df);
-      write<I>(ds, du + first * I, rows);
-      if constexpr (CONVOLVED) add_rows<I>(ds, dweights[1]);
-      if constexpr (skips) {
-        clear<O>(dpassed);
-        weights.mlp_skip.backward(passed, d, dpassed, dweights[5]);
-        weights.skip.backward(passed, ds, dpassed, dweights[0]);
-        write<O>(dpassed, dx + first * O, rows);
+      if (dw[4]) add_outer<H, O>(g, d, dweights[4]);
+      if (dw[6]) add_rows<O>(d, dweights[6]);
+      if (dw[2]) add_outer<I, H>(taken, dh, dweights[2]);
+      if (dw[3]) add_rows<H>(dh, dweights[3]);
+      if (dw[5]) Connection<SECOND, O>::add_weight(passed, d, dweights[5]);
+      if (needs_ds) {
+        clear<I>(ds);
+        add_product<H, I>(dh, w1_back.data(), ds);
+        if constexpr (ACTIVATED) multiply<I>(ds, df);
+        if (du) write<I>(ds, du + first * I, rows);
+        if (dw[1]) add_rows<I>(ds, dweights[1]);
       }
+      if constexpr (FIRST != Skip::none)
+        if (dw[0]) Connection<FIRST, I>::add_weight(passed, ds, dweights[0]);
+      if (!dx) continue;
+      clear<O>(dpassed);
+      weights.mlp_skip.backward(d, dpassed);
+      if constexpr (FIRST != Skip::none) weights.skip.backward(ds, dpassed);
+      write<O>(dpassed, dx + first * O, rows);
     }
   }
+  for (long part = 1; part < parts; ++part)
+    for (long k = 0; k < starts[7]; ++k) gradients[k] += gradients[part * starts[7] + k];
   for (int i = 0; i < 7; ++i)
-    for (int k = 0; dw[i] && k < shapes[i][0]; ++k)
-      for (int c = 0; c < shapes[i][1]; ++c) {
-        float sum = 0.0f;
-        for (long part = 0; part < parts; ++part)
-          sum += gradients[part * starts[7] + starts[i] + k * padded(shapes[i][1]) + c];
-        dw[i][k * shapes[i][1] + c] = sum;
-      }
+    for (int k = 0; dw[i] && k < shapes[i][0]; ++k) {
+      const float* row = gradients.data() + starts[i] + k * padded(shapes[i][1]);
+      std::copy(row, row + shapes[i][1], dw[i] + k * shapes[i][1]);
+    }
 }
 
 }  // namespace
 
-#define CONSTANTS N_INPUTS, N_HIDDEN, N_OUTPUTS, Skip(SKIP), Skip(MLP_SKIP), bool(IS_CONVOLVED), bool(IS_ACTIVATED)
+#define CONSTANTS N_INPUTS, N_HIDDEN, N_OUTPUTS, SKIP, MLP_SKIP, bool(HAS_BIAS), bool(IS_ACTIVATED)
 
 // All tensors are contiguous, [points, channels].
 extern "C" void forward(long points, long threads, const float* u, const float* x, const float* const* w,
@@ -340,7 +346,7 @@ extern "C" void forward(long points, long threads, const float* u, const float* 
   run_forward<CONSTANTS>(points, threads, u, x, w, result);
 }
 
-// The gradients of u, x and the weights of that of the result. Without skips dx, and where nobody needs it du, are null.
+// The gradients of u, x and the weights of that of the result; null where nobody needs them.
 extern "C" void backward(long points, long threads, const float* u, const float* x, const float* const* w,
                          const float* dresult, float* du, float* dx, float* const* dw) {
   run_backward<CONSTANTS>(points, threads, u, x, w, dresult, du, dx, dw);

@@ -2,8 +2,9 @@
 
 Most of the time of a neural operator goes into this. Of single operations each reads and writes whole fields, and the
 backward pass keeps their results; so on the CPU compiled code (`pointwise.cpp`) walks over the points once, forward and
-backward, and keeps one field. The reference is `Pointwise.reference`, which runs wherever that code does not serve: in
-double precision, on other devices, in mixed precision, where operations are recorded, and for higher derivatives.
+backward, and keeps only what it was given. The reference is `Pointwise.reference`. It runs wherever that code does not
+serve: in double precision, on other devices, in mixed precision, where operations are recorded, for higher derivatives,
+and for few points or many weights.
 """
 
 import ctypes
@@ -11,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
+from sciten.errors import ConfigError
 from sciten.tensor import compiler
 from sciten.tensor.tracing import is_traced
 
@@ -53,21 +55,74 @@ class Pointwise:
 
     Args:
         skip, mlp_skip: past the convolution, and past both; see `blocks.SkipConnection`.
-        convolved: whether there are bias and skip connections.
         activated: whether GELU is taken of s and of the last sum.
     """
 
     skip: Skip = "none"
     mlp_skip: Skip = "none"
-    convolved: bool = False
     activated: bool = False
 
-    def __call__(self, u: Tensor, x: Tensor | None, weights: Weights) -> Tensor:
-        """y, `[..., outputs]`, of u `[..., inputs]` and x `[..., outputs]`; differentiable to any order."""
+    def __call__(
+        self, u: Tensor, x: Tensor | None, weights: Weights, *, compiled: bool | None = None
+    ) -> Tensor:
+        """y, `[..., outputs]`, of u `[..., inputs]` and x `[..., outputs]`; differentiable to any order.
+
+        Args:
+            u, x: fields; x only where something is passed on.
+            weights: as many as there are.
+            compiled: whether compiled code runs; by default where it can, and where there is enough to do.
+
+        Raises:
+            ConfigError: compiled code is asked for, and cannot run here.
+        """
         x = x if self.skip != "none" or self.mlp_skip != "none" else None
-        if _serves(u, weights):
+        if compiled is None:
+            compiled = _is_large(u, weights) and self.unsupported(u, x, weights) is None
+        elif compiled and (reason := self.unsupported(u, x, weights)) is not None:
+            raise ConfigError(
+                f"Pointwise: expected what compiled code can do, got {reason}; leave `compiled` out"
+            )
+        if compiled:
             return _Compiled.apply(self, u, x, *weights)  # type: ignore[no-any-return]
         return self.reference(u, x, weights)
+
+    def unsupported(self, u: Tensor, x: Tensor | None, weights: Weights) -> str | None:
+        """Why compiled code cannot run; None where it can."""
+        tensors = [t for t in (u, x, *weights) if t is not None]
+        if is_traced(u):
+            return "operations that are recorded"
+        # Both look at every operation: torch.func, and differentiation in forward mode.
+        if torch._C._are_functorch_transforms_active() or any(
+            unpack_dual(t).tangent is not None for t in tensors
+        ):
+            return "a transform of functions"
+        if any(t.device.type != "cpu" or t.dtype != torch.float32 for t in tensors):
+            return "tensors that are not float32 on the CPU"
+        if torch.is_autocast_enabled("cpu"):
+            return "mixed precision"
+        if not self._fits(u, x, weights):
+            return "weights or fields that are missing or do not fit"
+        return None if compiler.available() else "no C++ compiler"
+
+    def _fits(self, u: Tensor, x: Tensor | None, w: Weights) -> bool:
+        """Whether all is there, of the shapes that compiled code takes them to have."""
+        if w.first is None or w.second is None or w.first.ndim != 2 or w.second.ndim != 2:
+            return False
+        inputs, hidden, outputs = (*w.first.shape, w.second.shape[1])
+        wanted: list[tuple[Tensor | None, tuple[int, ...] | None]] = [
+            (u, (*u.shape[:-1], inputs)),
+            (x, None if x is None else (*u.shape[:-1], outputs)),
+            (w.skip, _weight_shape(self.skip, inputs)),
+            (w.first_bias, (hidden,)),
+            (w.second, (hidden, outputs)),
+            (w.mlp_skip, _weight_shape(self.mlp_skip, outputs)),
+            (w.second_bias, (outputs,)),
+        ]
+        if w.bias is not None:
+            wanted.append((w.bias, (inputs,)))
+        return (self.skip == "none" or inputs == outputs) and all(
+            (None if t is None else tuple(t.shape)) == shape for t, shape in wanted
+        )
 
     def reference(self, u: Tensor, x: Tensor | None, weights: Weights) -> Tensor:
         """The same by torch's operations."""
@@ -96,21 +151,15 @@ def _passed(kind: Skip, x: Tensor | None, weight: Tensor | None) -> Tensor | Non
     return torch.matmul(x, weight) if kind == "linear" else x * weight
 
 
-def _serves(u: Tensor, weights: Weights) -> bool:
-    """Whether compiled code can compute this, and is worth its compilation."""
-    given = [w for w in weights if w is not None]
-    return (
-        u.device.type == "cpu"
-        and weights.first is not None
-        and u.numel() >= _FEWEST_POINTS * u.shape[-1]
-        and sum(w.numel() for w in given) <= _MOST_WEIGHTS
-        and all(t.dtype == torch.float32 for t in (u, *given))
-        and not torch.is_autocast_enabled("cpu")
-        and not is_traced(u)
-        # Both look at every operation: torch.func, and differentiation in forward mode.
-        and not torch._C._are_functorch_transforms_active()
-        and all(unpack_dual(t).tangent is None for t in (u, *given))
-        and compiler.available()
+def _weight_shape(kind: Skip, channels: int) -> tuple[int, ...] | None:
+    return {"linear": (channels, channels), "soft_gating": (channels,)}.get(kind)
+
+
+def _is_large(u: Tensor, weights: Weights) -> bool:
+    """Whether compiled code is worth its compilation, and beats plain operations."""
+    return not is_traced(u) and (
+        u.numel() >= _FEWEST_POINTS * u.shape[-1]
+        and sum(w.numel() for w in weights if w is not None) <= _MOST_WEIGHTS
     )
 
 
@@ -124,21 +173,22 @@ class _Compiled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dresult: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         tensors, needed = ctx.saved_tensors, ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled():  # for a derivative of the gradient
+        # For a derivative of the gradient, and for batches of gradients, which have no memory of their own.
+        if torch.is_grad_enabled() or not torch._C._has_storage(dresult):
             return (None, *_by_reference(ctx.pointwise, tensors, needed, dresult))
-        found = _Kernel.of(ctx.pointwise, tensors).backward(dresult.contiguous(), needed[0])
-        return (None, *(one if wanted else None for one, wanted in zip(found, needed, strict=True)))
+        return (None, *_Kernel.of(ctx.pointwise, tensors).backward(dresult.contiguous(), needed))
 
 
 def _by_reference(
     pointwise: Pointwise, tensors: Sequence[Tensor | None], needed: Sequence[bool], dresult: Tensor
 ) -> list[Tensor | None]:
-    # Views end what is differentiated here: u itself was made of x.
-    u, x, *weights = (None if t is None else t.view_as(t) for t in tensors)
-    wanted = [t for t, need in zip((u, x, *weights), needed, strict=True) if need and t is not None]
-    assert u is not None
-    result = pointwise.reference(u, x, Weights(*weights))
-    found = iter(torch.autograd.grad(result, wanted, dresult, create_graph=True))
+    with torch.enable_grad():
+        # Views end what is differentiated here: u itself was made of x.
+        u, x, *weights = (None if t is None else t.view_as(t) for t in tensors)
+        wanted = [t for t, need in zip((u, x, *weights), needed, strict=True) if need and t is not None]
+        assert u is not None
+        result = pointwise.reference(u, x, Weights(*weights))
+        found = iter(torch.autograd.grad(result, wanted, dresult, create_graph=True))
     return [next(found) if need else None for need in needed]
 
 
@@ -162,15 +212,18 @@ class _Kernel:
         self._library.forward(*self._sizes, *self._given, _address(result))
         return result
 
-    def backward(self, dresult: Tensor, need_du: bool) -> list[Tensor | None]:
-        """The gradients of u, x and the weights."""
-        # The skip connections' gradients come from that of u.
-        du = torch.empty_like(self.u) if need_du or self.pointwise.convolved else None
-        dx, *dweights = (None if t is None else torch.empty_like(t) for t in (self.x, *self.weights))
+    def backward(self, dresult: Tensor, needed: Sequence[bool]) -> list[Tensor | None]:
+        """The gradients of u, x and the weights that are needed."""
+        given = (self.u, self.x, *self.weights)
+        found = [
+            torch.empty_like(t) if need and t is not None else None
+            for t, need in zip(given, needed, strict=True)
+        ]
+        du, dx, *dweights = found
         self._library.backward(
             *self._sizes, *self._given, *map(_address, (dresult, du, dx)), _addresses(dweights)
         )
-        return [du, dx, *dweights]
+        return found
 
     @property
     def _channels(self) -> tuple[int, int, int]:
@@ -190,16 +243,16 @@ class _Kernel:
 
     @property
     def _library(self) -> ctypes.CDLL:
-        return _library(self.pointwise, self._channels)
+        return _library(self.pointwise, self._channels, self.weights.bias is not None)
 
 
 @lru_cache(maxsize=256)
-def _library(pointwise: Pointwise, channels: tuple[int, int, int]) -> ctypes.CDLL:
+def _library(pointwise: Pointwise, channels: tuple[int, int, int], has_bias: bool) -> ctypes.CDLL:
     constants = {
         **dict(zip(("N_INPUTS", "N_HIDDEN", "N_OUTPUTS"), channels, strict=True)),
-        "SKIP": get_args(Skip).index(pointwise.skip),
-        "MLP_SKIP": get_args(Skip).index(pointwise.mlp_skip),
-        "IS_CONVOLVED": int(pointwise.convolved),
+        "SKIP": f"Skip::{pointwise.skip}",
+        "MLP_SKIP": f"Skip::{pointwise.mlp_skip}",
+        "HAS_BIAS": int(has_bias),
         "IS_ACTIVATED": int(pointwise.activated),
     }
     definitions = "".join(f"#define {name} {value}\n" for name, value in constants.items())

@@ -150,3 +150,27 @@ def test_other_models_are_refused() -> None:
     state["projection.fcs.0.weight"] = torch.zeros(6, HIDDEN, 1)
     with pytest.raises(ModelError, match="does not fit"):
         operator_from_neuraloperator(state)
+
+
+def test_no_weight_is_left_over_or_made_up() -> None:
+    state = _state("dense")
+    with pytest.raises(ModelError, match=r"expected 24 tensors .* got 25"):
+        operator_from_neuraloperator(state | {"fno_blocks.fno_skips.0.conv.bias": torch.zeros(HIDDEN)})
+    without = {name: value for name, value in state.items() if "lifting.fcs.1" not in name}
+    with pytest.raises(ModelError, match=r"got 22, and none for lifting\.second\.weight"):
+        operator_from_neuraloperator(without)
+    with pytest.raises(ModelError, match="use_channel_mlp=True"):
+        operator_from_neuraloperator({n: v for n, v in state.items() if "channel_mlp." not in n})
+
+
+def test_identity_skips_are_named() -> None:
+    torch.manual_seed(0)
+    state = _state("dense")
+    unity = torch.eye(HIDDEN, dtype=torch.float64)[..., None]
+    for k in range(LAYERS):
+        state[f"fno_blocks.fno_skips.{k}.conv.weight"] = unity
+        state[f"fno_blocks.channel_mlp_skips.{k}.weight"] = torch.ones(1, HIDDEN, 1, 1, dtype=torch.float64)
+    bare = {name: value for name, value in state.items() if "skips" not in name}
+    fields = torch.randn(2, 2, *GRID, dtype=torch.float64)
+    named = operator_from_neuraloperator(bare, skip="identity", mlp_skip="identity")
+    torch.testing.assert_close(named(fields), operator_from_neuraloperator(state)(fields))

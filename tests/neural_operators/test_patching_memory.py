@@ -38,7 +38,7 @@ def test_the_resident_peak_is_of_what_was_written() -> None:
 
 
 def peak(count: int, levels: int, padding: float) -> int:
-    step = training_step(count, levels, padding, 64, 4)
+    step = training_step(count, levels, padding, 128, 1)
     step()
     with PeakOfTensors() as tensors:
         step()
