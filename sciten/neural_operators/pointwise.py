@@ -77,7 +77,7 @@ class Pointwise:
         """
         x = x if self.skip != "none" or self.mlp_skip != "none" else None
         if compiled is None:
-            compiled = _is_large(u, weights) and self.unsupported(u, x, weights) is None
+            compiled = _is_worth_it(u, weights) and self.unsupported(u, x, weights) is None
         elif compiled and (reason := self.unsupported(u, x, weights)) is not None:
             raise ConfigError(
                 f"Pointwise: expected what compiled code can do, got {reason}; leave `compiled` out"
@@ -155,11 +155,12 @@ def _weight_shape(kind: Skip, channels: int) -> tuple[int, ...] | None:
     return {"linear": (channels, channels), "soft_gating": (channels,)}.get(kind)
 
 
-def _is_large(u: Tensor, weights: Weights) -> bool:
+def _is_worth_it(u: Tensor, weights: Weights) -> bool:
     """Whether compiled code is worth its compilation, and beats plain operations."""
     return not is_traced(u) and (
         u.numel() >= _FEWEST_POINTS * u.shape[-1]
         and sum(w.numel() for w in weights if w is not None) <= _MOST_WEIGHTS
+        and (torch.get_num_threads() == 1 or compiler.parallel())
     )
 
 

@@ -24,7 +24,7 @@ _FLAGS = (
     "-fno-trapping-math",
     "-w",
 )
-#: Tried in turn; not every compiler knows OpenMP or the native target.
+#: In the order of preference; not every compiler knows OpenMP or the native target.
 _OPTIONAL_FLAGS = (("-march=native", "-fopenmp"), ("-march=native",), ())
 _PROBE = '#include <cmath>\nextern "C" double probe(double x) { return std::sqrt(x); }\n'
 
@@ -37,7 +37,7 @@ def available() -> bool:
     except (SciTenError, OSError) as error:
         warnings.warn(
             f"sciten: {error}: in the place of its CPU kernels run plain torch operations, with the same results but "
-            "several times slower",
+            "slower",
             stacklevel=2,
         )
         return False
@@ -52,10 +52,19 @@ def compiler() -> str | None:
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: `$SCITEN_CACHE`, or `sciten` in the user's cache folder."""
+    """Where compiled kernels are kept: `$SCITEN_CACHE`, or `sciten` in the user's cache folder.
+
+    Raises:
+        StorageError: the user has no home folder.
+    """
     if os.environ.get("SCITEN_CACHE"):
         return Path(os.environ["SCITEN_CACHE"])
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise StorageError(
+            f"compiled kernels have no place: {error}; set SCITEN_CACHE to a folder that can be written to"
+        ) from error
     return Path(base) / "sciten" / "kernels"
 
 
@@ -64,23 +73,50 @@ def load(source: str) -> ctypes.CDLL:
 
     Raises:
         SciTenError: there is no compiler, or it fails; the message holds what it said.
+        StorageError: the cache cannot be written.
     """
     program = compiler()
     if program is None:
         raise SciTenError(
             "no C++ compiler found: expected c++, g++ or clang++ on the PATH, or its path in CXX"
         )
-    digest = hashlib.sha256(
-        "\0".join([source, program, _version(program), _machine(), *_FLAGS]).encode()
-    ).hexdigest()
-    target = cache_folder() / f"{digest[:32]}.so"
-    if not target.exists():
-        _compile(program, source, target)
+    target = _compiled(program, source, _optional_flags(program))
     _share_openmp()
     return ctypes.CDLL(str(target))
 
 
-def _compile(program: str, source: str, target: Path) -> None:
+def parallel() -> bool:
+    """Whether compiled kernels use more than one thread: not every compiler knows OpenMP."""
+    program = compiler()
+    return program is not None and available() and "-fopenmp" in _optional_flags(program)
+
+
+@cache
+def _optional_flags(program: str) -> tuple[str, ...]:
+    """The first of `_OPTIONAL_FLAGS` that the compiler takes: tried on a probe, so that a kernel is compiled once."""
+    said = ""
+    for flags in _OPTIONAL_FLAGS:
+        try:
+            _compiled(program, _PROBE, flags)
+        except StorageError:
+            raise
+        except SciTenError as error:
+            said = str(error)
+        else:
+            return flags
+    raise SciTenError(said)
+
+
+def _compiled(program: str, source: str, flags: tuple[str, ...]) -> Path:
+    """The path of the library, compiled where it is not there."""
+    content = "\0".join([source, program, _version(program), _machine(), *_FLAGS, *flags])
+    target = cache_folder() / f"{hashlib.sha256(content.encode()).hexdigest()[:32]}.so"
+    if not target.exists():
+        _compile(program, source, flags, target)
+    return target
+
+
+def _compile(program: str, source: str, flags: tuple[str, ...], target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = tempfile.TemporaryDirectory(dir=target.parent)
@@ -92,16 +128,13 @@ def _compile(program: str, source: str, target: Path) -> None:
     with temporary as folder:
         code = Path(folder) / "kernel.cpp"
         built = Path(folder) / "kernel.so"
-        code.write_text(source)
-        said = ""
-        for optional in _OPTIONAL_FLAGS:
-            command = [program, *_FLAGS, *optional, str(code), "-o", str(built)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode == 0:
-                os.replace(built, target)  # atomic: another process may be making the same kernel
-                return
-            said = done.stderr.strip()
-        raise SciTenError(f"the C++ compiler {program} failed on a kernel: {said[-2000:]}")
+        code.write_text(source, encoding="utf-8")
+        command = [program, *_FLAGS, *flags, str(code), "-o", str(built)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            said = done.stderr.strip()[-2000:]
+            raise SciTenError(f"the C++ compiler {program} failed on a kernel: {said}")
+        os.replace(built, target)  # atomic: another process may be making the same kernel
 
 
 @cache
