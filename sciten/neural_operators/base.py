@@ -28,6 +28,7 @@ class NeuralOperator(nn.Module, ABC):
         output_scale: the same of the outputs.
         positional_grid: whether `transform` is given the coordinates as its last channels, from 0 to 1 in the domain.
         patching: how fields are cut, or its description; its `periodic` is that of the operator.
+        dtype: of the scales.
 
     Attributes:
         patch_channels: of what `transform` is given.
@@ -48,6 +49,7 @@ class NeuralOperator(nn.Module, ABC):
         output_scale: Sequence[tuple[float, float]] | None = None,
         positional_grid: bool = False,
         patching: MultigridPatching | Mapping[str, Any] | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -68,7 +70,7 @@ class NeuralOperator(nn.Module, ABC):
             ("output", out_channels, output_scale),
         ):
             pairs = [(0.0, 1.0)] * count if scale is None else [tuple(s) for s in scale]
-            values = torch.tensor(pairs, dtype=torch.get_default_dtype())  # whole numbers, too, are real here
+            values = torch.tensor(pairs, dtype=dtype)
             if values.shape != (count, 2) or not bool((values[:, 1] > 0).all() and values.isfinite().all()):
                 raise ConfigError(
                     f"{name}: expected {kind}_scale as a mean and a positive standard deviation for each of {count} "

@@ -23,16 +23,27 @@ class ChannelMap(nn.Module):
     Args:
         inputs, outputs: channels.
         bias: whether a constant is added.
+        generator: of the first values; torch's own without.
         dtype: of the weights.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, *, bias: bool = True, dtype: torch.dtype = torch.float32
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        bias: bool = True,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         bound = 1 / sqrt(inputs)
-        self.weight = nn.Parameter(torch.empty(inputs, outputs, dtype=dtype).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(outputs, dtype=dtype).uniform_(-bound, bound)) if bias else None
+
+        def drawn(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.empty(*shape, dtype=dtype).uniform_(-bound, bound, generator=generator))
+
+        self.weight = drawn(inputs, outputs)
+        self.bias = drawn(outputs) if bias else None
 
 
 class SkipConnection(nn.Module):
@@ -41,18 +52,30 @@ class SkipConnection(nn.Module):
     Args:
         kind: "linear", "identity", "soft_gating" or "none".
         channels: of the fields.
+        generator: of the first values; torch's own without.
         dtype: of the weights.
 
     Raises:
         ConfigError: the kind is none of these.
     """
 
-    def __init__(self, kind: Skip, channels: int, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        kind: Skip,
+        channels: int,
+        *,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
         if kind not in get_args(Skip):
             raise ConfigError(f"skip: expected one of {', '.join(get_args(Skip))}, got {kind!r}")
         self.kind = kind
-        self.map = ChannelMap(channels, channels, bias=False, dtype=dtype) if kind == "linear" else None
+        self.map = (
+            ChannelMap(channels, channels, bias=False, generator=generator, dtype=dtype)
+            if kind == "linear"
+            else None
+        )
         self.gates = nn.Parameter(torch.ones(channels, dtype=dtype)) if kind == "soft_gating" else None
 
     @property
@@ -64,10 +87,18 @@ class SkipConnection(nn.Module):
 class ChannelMLP(nn.Module):
     """Two linear maps of the channels with GELU between them, at every point alike."""
 
-    def __init__(self, inputs: int, hidden: int, outputs: int, *, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int,
+        outputs: int,
+        *,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
-        self.first = ChannelMap(inputs, hidden, dtype=dtype)
-        self.second = ChannelMap(hidden, outputs, dtype=dtype)
+        self.first = ChannelMap(inputs, hidden, generator=generator, dtype=dtype)
+        self.second = ChannelMap(hidden, outputs, generator=generator, dtype=dtype)
 
     def forward(self, fields: Tensor) -> Tensor:
         """`[..., inputs]` to `[..., outputs]`."""

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from sciten.errors import ConfigError
 from sciten.neural_operators.base import NeuralOperator
-from sciten.neural_operators.blocks import ChannelMLP, FourierBlock, Skip, SkipConnection
+from sciten.neural_operators.blocks import ChannelMLP, FourierBlock, SkipConnection
 from sciten.neural_operators.factorizations import Dense, Factorization, TuckerFactors, factorization_from
 from sciten.neural_operators.fourier import require_resolution
 from sciten.neural_operators.patching import MultigridPatching
+from sciten.neural_operators.pointwise import Skip
 from sciten.neural_operators.spectral import SpectralConvolution
 
 
@@ -82,35 +83,46 @@ class FNO(NeuralOperator):
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        modes = (modes,) if isinstance(modes, int) else tuple(modes)
         flags = (periodic,) * len(modes) if isinstance(periodic, bool) else tuple(periodic)
         super().__init__(
-            in_channels, out_channels, flags, input_scale, output_scale, positional_grid, patching
+            in_channels, out_channels, flags, input_scale, output_scale, positional_grid, patching, dtype
         )
         name = type(self).__name__
         if len(flags) != len(modes):
             raise ConfigError(
                 f"{name}: expected periodic for each of {len(modes)} axes, got {len(flags)} values"
             )
-        if hidden_channels < 1 or n_layers < 1 or not padding >= 0:
+        for what, value, least in (
+            ("hidden_channels", hidden_channels, 1),
+            ("n_layers", n_layers, 1),
+            ("lifting_channels", lifting_channels, 1),
+            ("projection_channels", projection_channels, 1),
+            ("mlp_channels", mlp_channels, 0),
+            ("padding", padding, 0),
+        ):
+            if value is not None and not value >= least:
+                raise ConfigError(f"{name}: expected {what} of at least {least}, got {value}")
+        if padding and all(self.patch_periodic):
             raise ConfigError(
-                f"{name}: expected hidden_channels and n_layers of at least 1 and padding of at least 0, got "
-                f"{hidden_channels}, {n_layers} and {padding}"
+                f"{name}: expected no padding={padding:g} where all axes are periodic; leave it out, or say "
+                "periodic=False for an axis with ends"
             )
-        self.modes, self.hidden_channels, self.n_layers = tuple(modes), hidden_channels, n_layers
+        self.modes, self.hidden_channels, self.n_layers = modes, hidden_channels, n_layers
         self.lifting_channels = 2 * hidden_channels if lifting_channels is None else lifting_channels
         self.projection_channels = 2 * hidden_channels if projection_channels is None else projection_channels
-        self.mlp_channels = round(hidden_channels / 2) if mlp_channels is None else mlp_channels
+        self.mlp_channels = max(1, round(hidden_channels / 2)) if mlp_channels is None else mlp_channels
         self.skip, self.mlp_skip, self.separable = skip, mlp_skip, separable
         self.padding, self.dropout = padding, dropout
         self.factorization = factorization_from(factorization or self.default_factorization)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.lifting = ChannelMLP(
-                self.patch_channels, self.lifting_channels, hidden_channels, dtype=dtype
-            )
-            self.blocks = nn.ModuleList([self._block(k, dtype) for k in range(n_layers)])
-            self.projection = ChannelMLP(hidden_channels, self.projection_channels, out_channels, dtype=dtype)
-        self.to(dtype)
+        generator = torch.Generator().manual_seed(seed)
+
+        def mlp(inputs: int, hidden: int, outputs: int) -> ChannelMLP:
+            return ChannelMLP(inputs, hidden, outputs, generator=generator, dtype=dtype)
+
+        self.lifting = mlp(self.patch_channels, self.lifting_channels, hidden_channels)
+        self.blocks = nn.ModuleList([self._block(k, generator, dtype) for k in range(n_layers)])
+        self.projection = mlp(hidden_channels, self.projection_channels, out_channels)
 
     def arguments(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values."""
@@ -165,7 +177,7 @@ class FNO(NeuralOperator):
     def with_factorization(self, factorization: Factorization | Mapping[str, Any]) -> "FNO":
         """The same operator with its weights in another format, as near as its ranks allow: dense to factors and back.
 
-        An `FNO` where the format is `Dense`, else a `TFNO`.
+        An `FNO` where the format is `Dense`, else a `TFNO`; in training or evaluation as this one, all to be trained.
         """
         dense = isinstance(factorization_from(factorization), Dense)
         arguments = self.arguments() | {"factorization": factorization}
@@ -178,10 +190,10 @@ class FNO(NeuralOperator):
         for ours, mine in zip(self.convolutions(), found.convolutions(), strict=True):
             mine.weight.copy_from(ours.weight.full())
             mine.set_modes(ours.active_modes)
-        return found
+        return found.train(self.training)
 
-    def _block(self, k: int, dtype: torch.dtype) -> FourierBlock:
-        channels = self.hidden_channels
+    def _block(self, k: int, generator: torch.Generator, dtype: torch.dtype) -> FourierBlock:
+        channels, activated = self.hidden_channels, k + 1 < self.n_layers
         convolution = SpectralConvolution(
             channels,
             channels,
@@ -189,17 +201,20 @@ class FNO(NeuralOperator):
             factorization=self.factorization,
             separable=self.separable,
             dropout=self.dropout,
+            generator=generator,
             dtype=dtype,
         )
-        mlp = ChannelMLP(channels, self.mlp_channels, channels, dtype=dtype) if self.mlp_channels else None
-        mlp_skip = SkipConnection(self.mlp_skip, channels, dtype) if mlp is not None else None
-        skip = SkipConnection(self.skip, channels, dtype)
-        return FourierBlock(convolution, skip, mlp, mlp_skip, activated=k + 1 < self.n_layers)
+        mlp, mlp_skip = None, None
+        if self.mlp_channels:
+            mlp = ChannelMLP(channels, self.mlp_channels, channels, generator=generator, dtype=dtype)
+            mlp_skip = SkipConnection(self.mlp_skip, channels, generator=generator, dtype=dtype)
+        skip = SkipConnection(self.skip, channels, generator=generator, dtype=dtype)
+        return FourierBlock(convolution, skip, mlp, mlp_skip, activated=activated)
 
     def _padded(self, fields: Tensor, grid: Sequence[int]) -> Tensor:
         widths = []
         for n, periodic in zip(grid, self.patch_periodic, strict=True):
-            # The period in units of the spacing, for the padded domain to be as long on every grid.
+            # The period in units of the spacing, for the padded domain to be as long on every grid, to half a point.
             period = max(n, round((1 + self.padding) * (n - 1)))
             widths += [(0, 0 if periodic or not self.padding else period - n)]
         if not any(after for _, after in widths):

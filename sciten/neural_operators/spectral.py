@@ -61,7 +61,8 @@ class SpectralWeight(nn.Module):
         self.factors = nn.ParameterList([nn.Parameter((scale * factor).to(dtype)) for factor in drawn])
         self.dropout = dropout
         if dropout:
-            factorization.dropped(drawn, dropout)  # refuses what cannot be
+            with torch.random.fork_rng(devices=[]):
+                factorization.dropped(drawn, dropout)  # refuses what cannot be
 
     def view(self) -> View:
         """The weight as a complex tensor, or as the `CP`, `Tucker` or `TensorTrain` that its factors make."""
