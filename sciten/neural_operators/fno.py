@@ -49,6 +49,7 @@ class FNO(NeuralOperator):
             al., IEEE J. Sel. Top. Signal Process. 15, 630 (2021)).
         patching: how fields are cut into patches that the operator sees one by one, or its description; its `periodic`
             is that of the operator.
+        active_modes: those of the `modes` that take part, the lowest; all without. See `set_modes`.
         input_scale, output_scale: means and standard deviations, see `NeuralOperator`.
         seed: of the first values of the weights.
         dtype: of the weights.
@@ -78,6 +79,7 @@ class FNO(NeuralOperator):
         separable: bool = False,
         dropout: float = 0.0,
         patching: MultigridPatching | Mapping[str, Any] | None = None,
+        active_modes: Sequence[int] | None = None,
         input_scale: Sequence[tuple[float, float]] | None = None,
         output_scale: Sequence[tuple[float, float]] | None = None,
         seed: int = 0,
@@ -123,6 +125,8 @@ class FNO(NeuralOperator):
         self.lifting = mlp(self.patch_channels, self.lifting_channels, hidden_channels)
         self.blocks = nn.ModuleList([self._block(k, generator, dtype) for k in range(n_layers)])
         self.projection = mlp(hidden_channels, self.projection_channels, out_channels)
+        if active_modes is not None:
+            self.set_modes(active_modes)
 
     def arguments(self) -> dict[str, Any]:
         """The constructor's arguments as JSON values."""
@@ -144,6 +148,7 @@ class FNO(NeuralOperator):
             "separable": self.separable,
             "dropout": self.dropout,
             "patching": None if self.patching is None else self.patching.description(),
+            "active_modes": None if self.active_modes == self.modes else list(self.active_modes),
             **self.scales(),
         }
 
@@ -159,6 +164,11 @@ class FNO(NeuralOperator):
                 found = found.narrow(axis, 0, n)
         return self.projection(found).movedim(-1, 1)  # type: ignore[no-any-return]
 
+    @property
+    def active_modes(self) -> tuple[int, ...]:
+        """Those that take part."""
+        return self.convolutions()[0].active_modes
+
     def set_modes(self, modes: Sequence[int]) -> None:
         """Let only the lowest `modes` take part in all convolutions, for training from coarse to fine."""
         for convolution in self.convolutions():
@@ -172,7 +182,7 @@ class FNO(NeuralOperator):
         """Raise `ConfigError` unless the model can take `fields`."""
         super().require_fields(fields)
         name = f"{type(self).__name__}{' on patches' if self.patching is not None else ''}"
-        require_resolution(name, self.patch_shape(fields.shape[2:]), self.convolutions()[0].active_modes)
+        require_resolution(name, self.patch_shape(fields.shape[2:]), self.active_modes)
 
     def with_factorization(self, factorization: Factorization | Mapping[str, Any]) -> "FNO":
         """The same operator with its weights in another format, as near as its ranks allow: dense to factors and back.
@@ -189,7 +199,6 @@ class FNO(NeuralOperator):
         found.load_state_dict(theirs, strict=False)
         for ours, mine in zip(self.convolutions(), found.convolutions(), strict=True):
             mine.weight.copy_from(ours.weight.full())
-            mine.set_modes(ours.active_modes)
         return found.train(self.training)
 
     def _block(self, k: int, generator: torch.Generator, dtype: torch.dtype) -> FourierBlock:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from sciten.tensor.contract import plan
-from sciten.tensor.tracing import constant
+from sciten.tensor.tracing import constant, is_traced
 
 #: Which of the tensors so far, an expression of real ones, and whether the second of them comes first.
 Step = tuple[tuple[int, ...], str, bool]
+_TYPICAL_BATCH = 8
 
 
 def contract_pairs(expression: str, *operands: Tensor) -> Tensor:
@@ -24,15 +25,16 @@ def contract_pairs(expression: str, *operands: Tensor) -> Tensor:
 
     Args:
         expression: as of `sciten.tensor.contract`, without the axis of two and without "...".
-        operands: `[..., 2]`.
+        operands: `[..., 2]`; the first axis of the first is the batch, which no other operand has.
 
     Raises:
         ConfigError: the expression does not fit the operands.
     """
-    left = list(operands)
-    for positions, step, last_first in _program(
-        expression, *(tuple(operand.shape[:-1]) for operand in operands)
-    ):
+    left, shapes = list(operands), [tuple(operand.shape[:-1]) for operand in operands]
+    if is_traced(operands[0]) and shapes[0]:
+        # Recorded programs may be run with other batches, and the size of this one may be a symbol.
+        shapes[0] = (_TYPICAL_BATCH, *shapes[0][1:])
+    for positions, step, last_first in _program(expression, *shapes):
         chosen = [left[position] for position in positions]
         left = [operand for position, operand in enumerate(left) if position not in positions]
         if last_first:

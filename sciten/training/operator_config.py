@@ -16,7 +16,8 @@ from sciten.training.run_config import RunConfig, Stage, constructor_section
 from sciten.training.sections import Section, SettingError, nearest, one_of
 from sciten.training.task import Task
 
-_NOT_IN_MODEL = ("in_channels", "out_channels", "seed", "dtype")  # said by the data and by the run
+#: Said by the data and by the run.
+_NOT_IN_MODEL = ("in_channels", "out_channels", "active_modes", "seed", "dtype")
 _DESCRIBED = ("factorization",)  # values with options, such as {kind: TuckerFactors, rank: 0.05}
 _FROM_DATA = ("modes", "periodic", "input_scale", "output_scale")
 

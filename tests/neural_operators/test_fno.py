@@ -1,10 +1,22 @@
 """Fourier neural operators: symmetries, resolutions, formats of weights, and what they refuse."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from sciten.errors import ConfigError
-from sciten.neural_operators import FNO, TFNO, CPFactors, Dense, Factorization, TTFactors, TuckerFactors
+from sciten.neural_operators import (
+    FNO,
+    TFNO,
+    CPFactors,
+    Dense,
+    Factorization,
+    TTFactors,
+    TuckerFactors,
+    load_operator,
+    save_operator,
+)
 
 
 def small(**changes: object) -> FNO:
@@ -163,13 +175,28 @@ def test_seeds_decide_the_weights() -> None:
     )
 
 
-def test_fewer_modes_may_take_part() -> None:
+def test_fewer_modes_may_take_part(tmp_path: Path) -> None:
     model = small(modes=(8, 8))
     fields = torch.randn(1, 2, 6, 6, dtype=torch.float64)
     with pytest.raises(ConfigError, match="at least 8 × 8 points"):
         model(fields)
     model.set_modes((4, 4))
     assert model(fields).shape == (1, 1, 6, 6)
+    save_operator(model, tmp_path)
+    found = load_operator(tmp_path)
+    assert isinstance(found, FNO) and found.active_modes == (4, 4) and found.modes == (8, 8)
+    assert torch.equal(found(fields), model(fields))
+
+
+def test_making_and_loading_leaves_random_numbers_alone() -> None:
+    before = torch.get_rng_state()
+    TFNO(1, 1, (4, 4), 4, dropout=0.1, seed=7)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_scales_have_all_digits() -> None:
+    model = small(input_scale=[(1 / 3, 0.1), (0.0, 1.0)])
+    assert float(model.input_mean[0]) == 1 / 3 and model.input_std.dtype == torch.float64
 
 
 def test_bad_input_is_refused() -> None:
@@ -183,8 +210,15 @@ def test_bad_input_is_refused() -> None:
         small(input_scale=[(0.0, 0.0), (0.0, 1.0)])
     with pytest.raises(ConfigError, match="skip: expected one of"):
         small(skip="conv")
-    with pytest.raises(ConfigError, match="in_channels of at least 1"):
-        small(in_channels=0)
+    for name in ("in_channels", "n_layers", "hidden_channels", "lifting_channels", "projection_channels"):
+        with pytest.raises(ConfigError, match=f"{name} of at least 1, got 0"):
+            small(**{name: 0})
+    with pytest.raises(ConfigError, match="mlp_channels of at least 0, got -1"):
+        small(mlp_channels=-1)
+    with pytest.raises(ConfigError, match=r"expected no padding=0\.2 where all axes are periodic"):
+        small(padding=0.2, periodic=True)
+    assert small(hidden_channels=1).mlp_channels == 1
+    assert FNO(1, 1, 6, 2).modes == (6,)
 
 
 @pytest.mark.parametrize("factorization", [Dense(), TuckerFactors(0.2)], ids=str)
@@ -198,6 +232,16 @@ def test_mixed_precision_gives_nearly_the_same(factorization: Factorization) -> 
     error = (found.detach().float() - expected).norm() / expected.norm()
     assert float(error) < 0.03
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
+
+
+@pytest.mark.slow
+def test_exported_programs_take_other_batches_and_leave_no_trace() -> None:
+    model = FNO(1, 1, (4, 4), 4, n_layers=2)
+    fields = torch.randn(3, 1, 66, 68)  # a grid that no other test has, and enough points for compiled code
+    program = torch.export.export(model, (fields,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    for batch in (fields, fields[:2]):
+        torch.testing.assert_close(program.module()(batch), model(batch), rtol=1e-4, atol=1e-5)
+    model(fields).square().mean().backward()
 
 
 @pytest.mark.slow

@@ -72,7 +72,7 @@ def test_defaults_suit_operators() -> None:
 def test_model_settings_are_the_constructors_arguments(kind: type[NeuralOperator]) -> None:
     arguments = set(inspect.signature(kind.__init__).parameters)
     settings = set(operator_section(kind).model_fields)
-    assert arguments - settings == {"self", "in_channels", "out_channels", "seed", "dtype"}
+    assert arguments - settings == {"self", "in_channels", "out_channels", "active_modes", "seed", "dtype"}
     assert settings - arguments == {"kind"}
 
 
