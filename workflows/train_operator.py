@@ -45,7 +45,7 @@ def main(
     announce(f"1/3 solving Darcy's equation on {resolution}² points for training, and on {fine}² for testing")
     for name, points, counts in (
         ("darcy", resolution, (train_samples, test_samples)),
-        ("darcy_fine", fine, (1, test_samples)),
+        ("darcy_fine", fine, (0, test_samples)),
     ):
         make_darcy_dataset(
             output=data,
