@@ -129,7 +129,8 @@ def make_datasets(
 ) -> dict[Path, bool]:
     """Run tasks that give fields, and write `NAME_train.h5` and `NAME_test.h5` in the order of the tasks.
 
-    A file that was made from the same tasks by the same command is left as it is, and its tasks are not looked at.
+    A file that was made from the same tasks, with the same description and command, is left as it is; what its tasks
+    gave is not even looked at.
 
     Args:
         name: how the files' names begin.
@@ -153,7 +154,7 @@ def make_datasets(
     for split in dict.fromkeys(task.batch.split for task in tasks):
         own = [task for task in tasks if task.batch.split == split]
         path = output / f"{name}_{split}.h5"
-        made_from = _digest(command, task_keys(function, own, version))
+        made_from = _digest(command, description, task_keys(function, own, version))
         files[path] = not _is_current(path, made_from)
         if files[path]:
             stale.append((path, made_from, own))
@@ -191,8 +192,11 @@ def _append(writer: FieldWriter, arrays: Arrays, count: int) -> None:
         writer.append({field: values[index] for field, values in arrays.items()})
 
 
-def _digest(command: str, keys: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps([command, *keys]).encode()).hexdigest()
+def _digest(command: str, description: Description, keys: Sequence[str]) -> str:
+    axes = [(axis.name, axis.coordinates.tolist(), axis.lower, axis.upper) for axis in description.axes]
+    times = None if description.times is None else list(description.times)
+    what = [axes, repr(description.fields), dict(description.parameters), times]
+    return hashlib.sha256(json.dumps([command, what, *keys]).encode()).hexdigest()
 
 
 def _is_current(path: Path, made_from: str) -> bool:
@@ -234,4 +238,4 @@ def write_datasets(
             command=command,
         )
     for file, is_new in files.items():
-        print(f"wrote {file}" if is_new else f"left {file} as it is: it was made by this very command")
+        print(f"wrote {file}" if is_new else f"kept {file}, which the same command made")

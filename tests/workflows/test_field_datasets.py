@@ -110,14 +110,19 @@ def test_what_is_current_is_left_alone(
         capsys.readouterr()
         make_darcy_dataset.main(**options, train_samples=4, test_samples=2)
         assert inodes(output) == data and not (work / "tasks").exists()
-        assert capsys.readouterr().out.count("as it is") == 2
+        assert capsys.readouterr().out.count("which the same command made") == 2
     shutil.move(work / "away", work / "tasks")
     # A file that is missing or damaged is made from finished tasks; the other stays.
     (output / "darcy_test.h5").write_bytes(b"HDF")
     make_darcy_dataset.main(**options, train_samples=4, test_samples=2)
     assert inodes(output)["darcy_train.h5"] == data["darcy_train.h5"] and inodes(work / "tasks") == tasks
     assert len(read(output / "darcy_test.h5", "solution")) == 2
+    # So does one whose description has changed.
+    monkeypatch.setattr(make_darcy_dataset.Axis, "bounded", make_darcy_dataset.Axis.periodic)
+    make_darcy_dataset.main(**options, train_samples=4, test_samples=2)
+    assert not {*inodes(output).items()} & {*data.items()} and inodes(work / "tasks") == tasks
     # Another seed is another dataset.
+    data = inodes(output)
     make_darcy_dataset.main(**options, train_samples=4, test_samples=2, seed=2)
     assert not {*inodes(output).items()} & {*data.items()} and len(inodes(work / "tasks")) == 6
 
