@@ -1,6 +1,8 @@
 """Datasets of fields from our own solvers: what the workflows that make them share."""
 
+import hashlib
 import itertools
+import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -12,16 +14,17 @@ import typer
 
 import sciten
 from sciten.datasets.fields import Axis, Field, FieldWriter
-from sciten.errors import ConfigError
+from sciten.datasets.fields.layout import read_layout
+from sciten.errors import ConfigError, DataError
 from workflows.executors import ExecutorKind, open_executor
-from workflows.tasks import Arrays, run_tasks
+from workflows.tasks import Arrays, load_result, run_tasks, task_keys
 
 LICENCE = "CC0-1.0"
 SMALL_COUNTS = {"train": 4, "test": 2}
 
 Name = Annotated[str, typer.Option(help="How the names of the two files begin.")]
-TrainSamples = Annotated[int, typer.Option(min=1, help="Samples for training.")]
-TestSamples = Annotated[int, typer.Option(min=1, help="Samples for testing, from another seed.")]
+TrainSamples = Annotated[int, typer.Option(min=0, help="Samples for training.")]
+TestSamples = Annotated[int, typer.Option(min=0, help="Samples for testing, from another seed.")]
 Batch = Annotated[int, typer.Option(min=1, help="Samples that are solved for together, in one task.")]
 
 
@@ -66,6 +69,13 @@ class Description:
     fields: Sequence[Field]
     parameters: Mapping[str, float]
     times: Sequence[float] | None = None
+
+
+def sample_counts(train: int, test: int, *, small: bool) -> dict[str, int]:
+    """How many samples each split has; raises `ConfigError` where there are none at all."""
+    if not (small or train or test):
+        raise ConfigError("samples: expected some for training or for testing, got none")
+    return SMALL_COUNTS if small else {"train": train, "test": test}
 
 
 def batches(equation: str, seed: int, counts: Mapping[str, int], size: int) -> Iterator[Batched]:
@@ -116,13 +126,16 @@ def make_datasets(
     work: Path,
     command: str = "",
     progress: bool = True,
-) -> list[Path]:
+) -> dict[Path, bool]:
     """Run tasks that give fields, and write `NAME_train.h5` and `NAME_test.h5` in the order of the tasks.
+
+    A file that was made from the same tasks, with the same description and command, is left as it is; what its tasks
+    gave is not even looked at.
 
     Args:
         name: how the files' names begin.
         function: runs one task; its arrays are `[n_samples, ...]` for each field of the description.
-        tasks: what to sample and solve.
+        tasks: what to sample and solve; a split without tasks has no file.
         output: the folder of the datasets.
         description: of the fields.
         executor: where the tasks run.
@@ -130,30 +143,67 @@ def make_datasets(
         command: what the datasets say they were made with.
         progress: show a progress bar.
 
+    Returns:
+        For each file whether it was written.
+
     Raises:
         TaskError: tasks failed; the results of the others are kept.
     """
     version = f"sciten {sciten.__version__}"
-    results = run_tasks(
-        function, tasks, executor=executor, folder=work, version=version, progress=progress, description=name
-    )
-    files = []
+    files, stale = {}, []
     for split in dict.fromkeys(task.batch.split for task in tasks):
-        files.append(output / f"{name}_{split}.h5")
+        own = [task for task in tasks if task.batch.split == split]
+        path = output / f"{name}_{split}.h5"
+        made_from = _digest(command, description, task_keys(function, own, version))
+        files[path] = not _is_current(path, made_from)
+        if files[path]:
+            stale.append((path, made_from, own))
+    missing = [task for _, _, own in stale for task in own]
+    results = iter(
+        run_tasks(
+            function,
+            missing,
+            executor=executor,
+            folder=work,
+            version=version,
+            progress=progress,
+            description=name,
+        )
+    )
+    for path, made_from, own in stale:
         with FieldWriter(
-            files[-1],
-            name=f"{name}_{split}",
+            path,
+            name=path.stem,
             axes=description.axes,
             fields=description.fields,
             times=description.times,
             parameters=description.parameters,
             command=command,
             licence=LICENCE,
+            made_from=made_from,
         ) as writer:
-            for task, arrays in zip(tasks, results, strict=True):
-                for index in range(task.batch.count if task.batch.split == split else 0):
-                    writer.append({field: values[index] for field, values in arrays.items()})
+            for task in own:
+                _append(writer, load_result(next(results)), task.batch.count)
     return files
+
+
+def _append(writer: FieldWriter, arrays: Arrays, count: int) -> None:
+    for index in range(count):
+        writer.append({field: values[index] for field, values in arrays.items()})
+
+
+def _digest(command: str, description: Description, keys: Sequence[str]) -> str:
+    axes = [(axis.name, axis.coordinates.tolist(), axis.lower, axis.upper) for axis in description.axes]
+    times = None if description.times is None else list(description.times)
+    what = [axes, repr(description.fields), dict(description.parameters), times]
+    return hashlib.sha256(json.dumps([command, what, *keys]).encode()).hexdigest()
+
+
+def _is_current(path: Path, made_from: str) -> bool:
+    try:
+        return read_layout(path).record.get("made_from") == made_from
+    except DataError:  # missing, or damaged
+        return False
 
 
 def write_datasets(
@@ -187,5 +237,5 @@ def write_datasets(
             work=work / "tasks",
             command=command,
         )
-    for file in files:
-        print(f"wrote {file}")
+    for file, is_new in files.items():
+        print(f"wrote {file}" if is_new else f"kept {file}, which the same command made")

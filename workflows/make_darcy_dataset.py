@@ -83,7 +83,7 @@ def main(
     """Make darcy_train.h5 and darcy_test.h5: random coefficients and the solutions of Darcy's equation."""
     solver_resolution = solver_resolution or 4 * (resolution - 1) + 1
     step = field_datasets.every(solver_resolution, resolution, ends=True)
-    counts = field_datasets.SMALL_COUNTS if small else {"train": train_samples, "test": test_samples}
+    counts = field_datasets.sample_counts(train_samples, test_samples, small=small)
     tasks = [
         Samples(one, coefficient, resolution, step, modes)
         for one in field_datasets.batches("darcy", seed, counts, batch)

@@ -122,7 +122,7 @@ def main(
     solver_resolution = solver_resolution or 2 * resolution
     modes = modes or highest_kept(solver_resolution)
     step = field_datasets.every(solver_resolution, resolution, ends=False)
-    counts = field_datasets.SMALL_COUNTS if small else {"train": train_samples, "test": test_samples}
+    counts = field_datasets.sample_counts(train_samples, test_samples, small=small)
     times = snapshots_until(final_time, snapshots)
     tasks = [
         Trajectories(one, viscosity, initial_scale, times, solver_resolution, step, modes, largest_tail)

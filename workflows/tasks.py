@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,11 +32,11 @@ def run_tasks(
     version: str,
     progress: bool = True,
     description: str = "tasks",
-) -> list[dict[str, np.ndarray]]:
-    """The results of `function` on each task, in the order of `tasks`.
+) -> list[Path]:
+    """Run `function` on each task; the files of the results, for `load_result`, in the order of `tasks`.
 
     Each result is written to one file in `folder` as soon as it is there, so a run that is stopped and
-    started again computes only what is missing.
+    started again computes only what is missing. No result stays in memory.
 
     Args:
         function: a pure function, importable by the workers, from a task to named arrays.
@@ -51,7 +51,7 @@ def run_tasks(
         TaskError: tasks failed; the results of the others are kept.
         StorageError: a result cannot be written.
     """
-    files = [folder / f"{_key(function, task, version)}.npz" for task in tasks]
+    files = [folder / f"{key}.npz" for key in task_keys(function, tasks, version)]
     missing = [i for i, file in enumerate(files) if not _is_complete(file)]
     with tqdm(
         total=len(tasks),
@@ -62,7 +62,7 @@ def run_tasks(
         futures: dict[Future[Arrays], int] = {executor.submit(function, tasks[i]): i for i in missing}
         failures: list[tuple[int, BaseException]] = []
         for future in as_completed(futures):
-            i = futures[future]
+            i = futures.pop(future)  # which holds the result
             error = future.exception()
             if error is None:
                 _save(files[i], future.result())
@@ -73,7 +73,18 @@ def run_tasks(
         i, error = min(failures, key=lambda failure: failure[0])
         others = f", and {len(failures) - 1} others" if len(failures) > 1 else ""
         raise TaskError(f"{tasks[i]} failed{others}: {type(error).__name__}: {error}") from error
-    return [_load(file) for file in files]
+    return files
+
+
+def load_result(file: Path) -> dict[str, np.ndarray]:
+    """The arrays that a task gave."""
+    with np.load(file, allow_pickle=False) as content:
+        return {name: content[name] for name in content.files}
+
+
+def task_keys(function: Callable[[Task], Arrays], tasks: Iterable[Task], version: str) -> list[str]:
+    """A hash for each task of all that decides its result."""
+    return [_key(function, task, version) for task in tasks]
 
 
 def _key(function: Callable[[Any], Arrays], task: Any, version: str) -> str:
@@ -93,8 +104,3 @@ def _is_complete(file: Path) -> bool:
 def _save(file: Path, arrays: Arrays) -> None:
     with atomic_path(file) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, **dict(arrays))  # type: ignore[arg-type]
-
-
-def _load(file: Path) -> dict[str, np.ndarray]:
-    with np.load(file, allow_pickle=False) as content:
-        return {name: content[name] for name in content.files}

@@ -11,9 +11,10 @@ from typing import Annotated
 
 import typer
 
-from sciten.datasets import FieldDataset
-from sciten.neural_operators.files import load_operator
-from sciten.training import FieldEvaluation, evaluate_operator, read_config, train
+from sciten.errors import ConfigError
+from sciten.neural_operators.files import load_operator, roles_of
+from sciten.training import OperatorConfig, TrainResult, evaluate_operator, read_config, train
+from sciten.training.field_data import open_fields, open_for
 from sciten.training.report import Section, write_report
 from sciten.training.run import training_sections
 from workflows import script
@@ -41,11 +42,14 @@ def main(
     started = time.perf_counter()
     fine = 2 * resolution - 1
     data = output / "data"
+    settings = read_settings(
+        config, [f"train_file={data / 'darcy_train.h5'}", f"output={output}", *(overrides or [])]
+    )
 
     announce(f"1/3 solving Darcy's equation on {resolution}² points for training, and on {fine}² for testing")
     for name, points, counts in (
         ("darcy", resolution, (train_samples, test_samples)),
-        ("darcy_fine", fine, (1, test_samples)),
+        ("darcy_fine", fine, (0, test_samples)),
     ):
         make_darcy_dataset(
             output=data,
@@ -60,26 +64,21 @@ def main(
         )
 
     announce("2/3 training")
-    settings = read_config(
-        config, [f"train_file={data / 'darcy_train.h5'}", f"output={output}", *(overrides or [])]
-    )
     trained = train(settings)
     if not trained.finished:
         raise typer.Exit(143)
+    if trained.already_complete:
+        announce(f"{settings.output}: was trained before, with the same settings and data")
 
     announce("3/3 testing")
-    sections = training_sections(settings, None)
-    for name, points in (("darcy", resolution), ("darcy_fine", fine)):
-        found = evaluated(output, data / f"{name}_test.h5")
-        figures = [path.name for path in found.write(output, prefix=f"test_{points}_")]
-        title = f"Test on {points} x {points} points"
-        sections.append(
-            Section(title, f"Coefficients that training never saw. {found.remark}", found.rows(), figures)
-        )
-        announce(f"\n{title}:\n{found.table()}")
-    write_report(output / "report.html", "sciten: a neural operator for Darcy's equation", sections)
+    sections = of_training(settings, trained)
+    for name in ("darcy", "darcy_fine"):
+        section, table = of_test(settings, data / f"{name}_test.h5")
+        sections.append(section)
+        announce(f"\n{section.title}:\n{table}")
+    write_report(settings.output / "report.html", "sciten: a neural operator for Darcy's equation", sections)
 
-    announce(f"\n{output}: model/, report.html with its plots, metrics.jsonl, data/")
+    announce(f"\n{settings.output}: model/, report.html with its plots, metrics.jsonl; data in {data}")
     training, everything = trained.seconds / 60, (time.perf_counter() - started) / 60
     announce(f"{trained.epochs} epochs in {training:.1f} minutes, everything in {everything:.1f} minutes")
 
@@ -89,10 +88,43 @@ def announce(text: str) -> None:
     print(text, flush=True)
 
 
-def evaluated(model: Path, file: Path) -> FieldEvaluation:
-    """The errors of a trained operator on a file."""
-    with FieldDataset(file, inputs=["coefficient"], targets=["solution"]) as dataset:
-        return evaluate_operator(load_operator(model), dataset, model_name=str(model), progress=True)
+def read_settings(config: Path, overrides: list[str]) -> OperatorConfig:
+    """The settings of the training; raises `ConfigError` where they are a potential's."""
+    settings = read_config(config, overrides)
+    if not isinstance(settings, OperatorConfig):
+        raise ConfigError(
+            f"{config}: expected settings of a neural operator, got a potential's; use `sciten train`"
+        )
+    return settings
+
+
+def of_training(settings: OperatorConfig, trained: TrainResult) -> list[Section]:
+    """What the report says of the training, be it of this call or of an earlier one."""
+    operator, data = load_operator(settings.output), open_fields(settings)
+    validation = trained.validation
+    if validation is None and data.valid is not None:
+        validation = trained.task.evaluate(operator, data.valid, str(settings.output))
+    rows = [
+        ["setting", "value"],
+        ["neural operator", type(operator).__name__],
+        ["parameters", f"{sum(parameter.numel() for parameter in operator.parameters()):,}"],
+        ["training samples", str(len(data.train))],
+        *trained.task.overview(operator, data),
+    ]
+    overview = Section("Overview", "The settings in full are in config.yaml.", rows)
+    return [overview, *training_sections(settings, validation)]
+
+
+def of_test(settings: OperatorConfig, file: Path) -> tuple[Section, str]:
+    """What the report says of the errors on a file, and their table; its plots and numbers are written."""
+    model = settings.output
+    operator = load_operator(model)
+    with open_for(roles_of(model), file, subsample=settings.subsample, dtype=operator.dtype) as dataset:
+        points = " x ".join(map(str, dataset.grid.shape))
+        found = evaluate_operator(operator, dataset, model_name=str(model), progress=True)
+    figures = [path.name for path in found.write(model, prefix=f"test_{points.split(' ')[0]}_")]
+    text = f"Fields that training never saw. {found.remark}"
+    return Section(f"Test on {points} points", text, found.rows(), figures), found.table()
 
 
 if __name__ == "__main__":

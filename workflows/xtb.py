@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from sciten.errors import MissingExtraError
-from workflows.tasks import Arrays, run_tasks
+from workflows.tasks import Arrays, load_result, run_tasks
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -157,7 +157,9 @@ def make_datasets(
         chosen = {i: task for i, task in enumerate(tasks) if task.split == split}
         elements = {z for task in tasks for z in task.numbers} if split == "train" else set()
         isolated = isolated_atoms(elements, method)
-        sampled = (frame for i, task in chosen.items() for frame in _structures(results[i], task, i))
+        sampled = (
+            frame for i, task in chosen.items() for frame in _structures(load_result(results[i]), task, i)
+        )
         metadata = {
             "method": method,
             "program": version(),

@@ -19,7 +19,7 @@ def import_(
         list[Path],
         typer.Argument(
             metavar="INPUT [INPUT ...] OUT.h5",
-            help="Files that ASE reads, or HDF5 files of fields; then the HDF5 file to make.",
+            help="Files that ASE reads, or files of fields; then the HDF5 file to make.",
         ),
     ],
     isolated_atoms: Annotated[
@@ -56,13 +56,18 @@ def import_(
             help="Fields in plain arrays: points of an axis at both ends too, at i/n, or at centres of cells."
         ),
     ] = None,
+    time_step: Annotated[
+        float | None,
+        typer.Option(help="Fields in plain arrays: their second axis is time, in steps of this."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.h5 whatever it holds.")] = False,
     licence: Annotated[str, typer.Option(help="Licence of the data, for the record.")] = "",
 ) -> None:
     """Import structures or fields into one HDF5 file and print what it holds.
 
-    HDF5 files of The Well, of PDEBench, or with arrays of one shape (samples first, then the grid) give fields, with
-    their statistics. All other files give structures, with their label census.
+    HDF5 files of The Well or of PDEBench, and plain arrays in HDF5, .npz or .npy (samples first, then time where
+    --time-step is given, then the grid) give fields, with their statistics. All other files give structures, with their
+    label census.
 
     A label that a frame lacks is masked. Frames whose configuration type is IsolatedAtom or isolated_atom
     give isolated-atom energies.
@@ -84,7 +89,7 @@ def import_(
         "config_type_key": config_type_key,
         "config_type": config_type,
     }
-    of_fields = {"name": name, "boundary": boundary, "points": points}
+    of_fields = {"name": name, "boundary": boundary, "points": points, "time_step": time_step}
     if _are_fields(files[:-1]):
         _refuse("structures", of_structures)
         _import_fields(files, {**_given(of_fields), **record})
@@ -136,7 +141,8 @@ def _import_structures(files: list[Path], options: Mapping[str, Any]) -> None:
 def _import_fields(files: list[Path], options: Mapping[str, Any]) -> None:
     from sciten.datasets.fields import import_fields, summary
 
-    import_fields(files[:-1], files[-1], **options)
+    named = {"times" if name == "time_step" else name: value for name, value in options.items()}
+    print(import_fields(files[:-1], files[-1], **named))
     print(summary(files[-1]))
 
 

@@ -1,6 +1,6 @@
 """Partial differential equations: stationary ones in low-rank tensor formats, and solvers that make data to learn from.
 
-Names here belong to the former; `sciten.pde.spectral` holds random fields and flows on the torus, `sciten.pde.darcy`
+Names here belong to the former; `sciten.pde.spectral` holds random fields, and flows on the torus, `sciten.pde.darcy`
 Darcy's equation.
 
 Grids, operators, exponential sums and `solve` work on the CPU, and say so where they are given tensors on another

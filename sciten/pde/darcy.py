@@ -98,6 +98,8 @@ def solve_darcy(coefficient: Tensor, source: float | Tensor = 1.0) -> Tensor:
             f"{float(a.reshape(-1, *a.shape[-2:])[sample, i, j])} and "
             f"{float(f.reshape(-1, *a.shape[-2:])[sample, i, j])} at the point ({i}, {j}) of sample {sample}"
         )
+    if a.numel() == 0:
+        return torch.empty_like(a)
     pairs = zip(a.reshape(-1, *a.shape[-2:]).numpy(), f.reshape(-1, *a.shape[-2:]).numpy(), strict=True)
     return torch.from_numpy(np.stack([_solve(*pair) for pair in pairs])).reshape(a.shape)
 

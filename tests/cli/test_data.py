@@ -109,6 +109,23 @@ def test_fields_are_imported_and_told(arrays):
     assert len(dataset) == 4 and dataset.statistics.inputs.std.item() == pytest.approx(1, abs=0.3)
 
 
+def test_how_arrays_were_read_is_told(arrays):
+    options = ("--boundary", "periodic")
+    done = run("import", arrays / "plain.h5", arrays / "static.h5", *options)
+    assert "a [x 6, y 5], u [x 6, y 5] (where x is time, give --time-step" in done.stdout
+    done = run("import", arrays / "plain.h5", arrays / "flow.h5", *options, "--time-step", "0.5")
+    assert "a [time 6, x 5], u [time 6, x 5]\n" in done.stdout and "time: 6 from 0 to 2.5" in done.stdout
+
+
+def test_arrays_of_other_programs_are_fields(arrays):
+    np.savez(arrays / "plain.npz", u=np.arange(24.0).reshape(2, 3, 4))
+    done = run("import", arrays / "plain.npz", arrays / "out.h5", "--boundary", "wall")
+    assert "u [x 3, y 4]" in done.stdout and "2 trajectories" in done.stdout
+    (arrays / "darcy.mat").touch()
+    with pytest.raises(DataError, match=r"darcy\.mat: a file of MATLAB; .*import that"):
+        run("import", arrays / "darcy.mat", arrays / "new.h5")
+
+
 def test_a_file_of_fields_gets_statistics_by_importing_it_again(arrays):
     run("import", arrays / "plain.h5", arrays / "bare.h5", "--boundary", "periodic")
     with h5py.File(arrays / "bare.h5", "r+") as file:

@@ -101,6 +101,12 @@ def test_solutions_obey_the_maximum_principle(coefficient: np.ndarray, data: st.
     assert bool((inner <= around + rounding)[quiet].all())
 
 
+@pytest.mark.parametrize("shape", [(0, 5, 6), (2, 0, 5, 6)])
+def test_no_samples_have_no_solutions(shape: tuple[int, ...]) -> None:
+    found = solve_darcy(torch.ones(shape))
+    assert found.shape == shape and found.dtype == torch.float64
+
+
 def test_two_valued_and_log_normal_coefficients_of_a_random_field() -> None:
     field = PERMEABILITY.sample(61, seed=0, samples=range(3))
     two, exponential = piecewise(field), log_normal(field)

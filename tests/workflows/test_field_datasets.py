@@ -1,5 +1,7 @@
 """The workflows that make fields: what stands in the files, and that nothing is computed twice."""
 
+import shutil
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +23,7 @@ from workflows import (
 )
 from workflows.executors import ExecutorKind
 from workflows.field_datasets import Batched
-from workflows.tasks import TaskError
+from workflows.tasks import TaskError, load_result
 
 
 @pytest.fixture
@@ -80,16 +82,77 @@ def test_darcy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert file.attrs["licence"] == "CC0-1.0"
         assert "--coefficient piecewise --resolution 9 --solver-resolution 33" in file.attrs["command"]
         assert file.attrs["command"].endswith("--seed 1 --small")
-    # Finished tasks are read, not run again.
-    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "work" / "tasks").iterdir()}
-    make_darcy_dataset.main(**options, modes=12)
-    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "work" / "tasks").iterdir()} == before
     # The same samples on other points, with other coefficients.
     make_darcy_dataset.main(**(options | {"resolution": 17}), modes=12, solver_resolution=33)
     close(read(tmp_path / "darcy_test.h5", "solution")[:, ::2, ::2], u)
     make_darcy_dataset.main(**options, modes=12, coefficient=make_darcy_dataset.Coefficient.LOG_NORMAL)
     logarithm = read(tmp_path / "darcy_test.h5", "coefficient").log()
     assert bool(((logarithm > 0) == (every_nth(a, 4) == 12)).all())
+
+
+def inodes(folder: Path) -> dict[str, int]:
+    """Whatever is written is a new file, so the same inode means that it was left alone."""
+    return {file.name: file.stat().st_ino for file in folder.iterdir() if file.is_file()}
+
+
+@pytest.mark.usefixtures("threads")
+def test_what_is_current_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, work = tmp_path / "data", tmp_path / "work"
+    options: dict[str, Any] = {"output": output, "work": work, "resolution": 5, "modes": 4, "batch": 2}
+    make_darcy_dataset.main(**options, train_samples=4, test_samples=2)
+    data, tasks = inodes(output), inodes(work / "tasks")
+    assert len(data) == 2 and len(tasks) == 3
+    with monkeypatch.context() as patch:  # nothing is solved, nothing is loaded
+        patch.setattr(field_datasets, "load_result", None)
+        shutil.move(work / "tasks", work / "away")
+        capsys.readouterr()
+        make_darcy_dataset.main(**options, train_samples=4, test_samples=2)
+        assert inodes(output) == data and not (work / "tasks").exists()
+        assert capsys.readouterr().out.count("which the same command made") == 2
+    shutil.move(work / "away", work / "tasks")
+    # A file that is missing or damaged is made from finished tasks; the other stays.
+    (output / "darcy_test.h5").write_bytes(b"HDF")
+    make_darcy_dataset.main(**options, train_samples=4, test_samples=2)
+    assert inodes(output)["darcy_train.h5"] == data["darcy_train.h5"] and inodes(work / "tasks") == tasks
+    assert len(read(output / "darcy_test.h5", "solution")) == 2
+    # So does one whose description has changed.
+    monkeypatch.setattr(make_darcy_dataset.Axis, "bounded", make_darcy_dataset.Axis.periodic)
+    make_darcy_dataset.main(**options, train_samples=4, test_samples=2)
+    assert not {*inodes(output).items()} & {*data.items()} and inodes(work / "tasks") == tasks
+    # Another seed is another dataset.
+    data = inodes(output)
+    make_darcy_dataset.main(**options, train_samples=4, test_samples=2, seed=2)
+    assert not {*inodes(output).items()} & {*data.items()} and len(inodes(work / "tasks")) == 6
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_split_may_have_no_samples_but_not_both(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"output": tmp_path / "data", "work": tmp_path / "work", "resolution": 5}
+    make_darcy_dataset.main(**options, modes=4, train_samples=0, test_samples=1)
+    assert list(inodes(tmp_path / "data")) == ["darcy_test.h5"]
+    for module in (make_darcy_dataset, make_burgers_dataset, make_navier_stokes_dataset):
+        with pytest.raises(ConfigError, match="samples: expected some for training or for testing"):
+            module.main(**options, train_samples=0, test_samples=0)
+
+
+@pytest.mark.usefixtures("threads")
+def test_results_are_in_memory_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[weakref.ref[np.ndarray]] = []
+    alive = []
+
+    def watched(file: Path) -> dict[str, np.ndarray]:
+        found = load_result(file)
+        loaded.append(weakref.ref(found["solution"]))
+        alive.append(sum(one() is not None for one in loaded))
+        return found
+
+    monkeypatch.setattr(field_datasets, "load_result", watched)
+    make_darcy_dataset.main(
+        output=tmp_path, work=tmp_path, resolution=5, modes=4, batch=1, train_samples=5, test_samples=1
+    )
+    assert alive == [1] * 6
 
 
 @pytest.mark.usefixtures("threads")

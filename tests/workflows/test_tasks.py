@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sciten.errors import StorageError
-from workflows.tasks import TaskError, run_tasks
+from workflows.tasks import TaskError, load_result, run_tasks
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ def power(task):
 
 def run(tasks, folder, version="1"):
     with ThreadPoolExecutor(2) as executor:
-        return run_tasks(power, tasks, executor=executor, folder=folder, version=version, progress=False)
+        files = run_tasks(power, tasks, executor=executor, folder=folder, version=version, progress=False)
+    return [load_result(file) for file in files]
 
 
 def test_results_come_in_the_order_of_the_tasks(tmp_path):

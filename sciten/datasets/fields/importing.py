@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import h5py
@@ -10,10 +11,12 @@ import numpy as np
 from tqdm import tqdm
 
 from sciten.datasets import hdf5
+from sciten.datasets.fields import foreign
 from sciten.datasets.fields.grid import BOUNDARIES, Boundary, FieldGrid
-from sciten.datasets.fields.layout import is_layout, open_fields, read_layout
+from sciten.datasets.fields.layout import is_layout, open_fields, read_layout, root_numbers
 from sciten.datasets.fields.pdebench import pdebench_source
-from sciten.datasets.fields.sources import FieldSource, Points, plain_source, well_source
+from sciten.datasets.fields.plain import NUMPY_SUFFIXES, Times, numpy_arrays, plain_source
+from sciten.datasets.fields.sources import FieldSource, Points, well_source
 from sciten.datasets.fields.writer import FieldWriter
 from sciten.datasets.schema import SCHEMA as ATOMS_SCHEMA
 from sciten.datasets.tensors import FILE_SCHEMA as TENSORS_SCHEMA
@@ -30,26 +33,31 @@ def import_fields(
     name: str = "",
     boundary: Boundary | None = None,
     points: Points | None = None,
+    times: Times | None = None,
     command: str = "",
     licence: str = "",
     overwrite: bool = False,
     progress: bool = False,
-) -> None:
+) -> str:
     """Read fields and write them, the samples of one file after those of another, with their statistics.
 
-    Samples are read one at a time, so that files may be larger than memory.
+    Samples are read one at a time, so that files may be larger than memory, but for arrays in `.npz`.
 
     Args:
         inputs: a file or several, of one kind and grid: of The Well (or sciten), of PDEBench (`sciten.datasets.fields.
-            pdebench` says which), or with arrays `[n_samples, *grid]` of one shape at its root.
+            pdebench` says which), or with plain arrays: HDF5 with arrays at its root, `.npz`, `.npy` (see `plain`).
         output: the HDF5 file to make; its name ends in `.h5` or `.hdf5`.
         name: of the dataset; by default that of the first input.
         boundary: what holds at the ends of all axes, where the inputs do not say or say otherwise. Not for The Well's.
         points: where the points of plain arrays stand on the unit interval; see `sources.Points`.
+        times: of plain arrays `[n_samples, n_times, *grid]`, or a time step; without them all axes are of the grid.
         command: what made this call, for the record.
         licence: of the data.
         overwrite: whether to replace an `output` that was not imported from files of the same names.
         progress: whether to show a progress bar (on a terminal).
+
+    Returns:
+        How the arrays of a sample were read, axis by axis.
 
     Raises:
         ConfigError: the output is no HDF5 name, an input, or holds something else; or the boundary is not known.
@@ -62,7 +70,7 @@ def import_fields(
     if boundary is not None and boundary not in BOUNDARIES:
         raise ConfigError(f"boundary: expected {', '.join(BOUNDARIES)}, got {boundary!r}")
     with contextlib.ExitStack() as stack:
-        sources = [stack.enter_context(_open(path, boundary, points)) for path in files]
+        sources = [stack.enter_context(_open(path, boundary, points, times)) for path in files]
         first = sources[0]
         for path, other in zip(files[1:], sources[1:], strict=True):
             _check_same(files[0], first, path, other)
@@ -84,6 +92,7 @@ def import_fields(
             for path, source in zip(files, sources, strict=True):
                 _copy(path, source, writer, progress=progress)
                 writer.sources.append(Source.of(path, source.n_samples))
+        return _reading(first)
 
 
 def is_field_file(path: str | os.PathLike[str]) -> bool:
@@ -92,8 +101,14 @@ def is_field_file(path: str | os.PathLike[str]) -> bool:
 
 
 def is_importable(path: str | os.PathLike[str]) -> bool:
-    """Whether `import_fields` is for a file: it is HDF5 and neither one of atoms nor one of tensors."""
-    return _is_hdf5(path, lambda file: file.attrs.get("schema") not in (ATOMS_SCHEMA, TENSORS_SCHEMA))
+    """Whether a file is for `import_fields`, be it to be refused there: arrays of numpy, torch or MATLAB, or HDF5.
+
+    Files of atoms and of tensors are not.
+    """
+    known = (*NUMPY_SUFFIXES, *foreign.SUFFIXES)
+    return (Path(path).suffix.lower() in known and Path(path).is_file()) or _is_hdf5(
+        path, lambda file: file.attrs.get("schema") not in (ATOMS_SCHEMA, TENSORS_SCHEMA)
+    )
 
 
 def _is_hdf5(path: str | os.PathLike[str], is_kind: Callable[[h5py.File], bool]) -> bool:
@@ -105,10 +120,18 @@ def _is_hdf5(path: str | os.PathLike[str], is_kind: Callable[[h5py.File], bool])
 
 
 @contextlib.contextmanager
-def _open(path: Path, boundary: Boundary | None, points: Points | None) -> Iterator[FieldSource]:
-    with open_fields(path) as file:
+def _open(
+    path: Path, boundary: Boundary | None, points: Points | None, times: Times | None
+) -> Iterator[FieldSource]:
+    foreign.refuse(path)
+    is_numpy = path.suffix.lower() in NUMPY_SUFFIXES
+    with contextlib.nullcontext() if is_numpy else open_fields(path) as file:
         try:
-            source = _source(path, file, boundary, points)
+            source = (
+                plain_source(path, numpy_arrays(path), {}, boundary, points, times)
+                if file is None
+                else _source(path, file, boundary, points, times)
+            )
         except ConfigError as error:
             # The sentences of axes and fields do not name the file.
             raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
@@ -120,17 +143,38 @@ def _open(path: Path, boundary: Boundary | None, points: Points | None) -> Itera
         yield source
 
 
-def _source(path: Path, file: h5py.File, boundary: Boundary | None, points: Points | None) -> FieldSource:
+def _source(
+    path: Path, file: h5py.File, boundary: Boundary | None, points: Points | None, times: Times | None
+) -> FieldSource:
     if is_layout(file):
-        if boundary is not None or points is not None:
-            raise ConfigError(f"{path}: says itself what its grid is; leave out the boundary and the points")
+        if not (boundary is points is times is None):
+            raise ConfigError(
+                f"{path}: says itself what its grid and its times are; leave out boundary, points and times"
+            )
         return well_source(path, file)
     found = pdebench_source(path, file, boundary)
     if found is None:
-        return plain_source(path, file, boundary, points)
-    if points is not None:
-        raise ConfigError(f"{path}: a file of PDEBench, whose points are known; leave out the points")
+        arrays = {name: stored for name, stored in file.items() if isinstance(stored, h5py.Dataset)}
+        return plain_source(path, arrays, root_numbers(file), boundary, points, times)
+    if not (points is times is None):
+        raise ConfigError(
+            f"{path}: a file of PDEBench, whose points and times are known; leave out points and times"
+        )
     return found
+
+
+def _reading(source: FieldSource) -> str:
+    """`u [time 11, x 64, y 64], a [x 64, y 64]`, and what else is to be said."""
+    grid, n_times = FieldGrid(source.axes), 0 if source.times is None else len(source.times)
+    parts = []
+    for field in source.fields:
+        varying = field.on(grid).dim_varying or ()
+        names = ["time"] if field.time_varying else []
+        names += [name for name, varies in zip(grid.names, varying, strict=True) if varies]
+        shape = field.sample_shape(grid, n_times)
+        labels = zip_longest(names, map(str, shape), fillvalue="component")
+        parts.append(f"{field.name} [{', '.join(map(' '.join, labels))}]")
+    return f"of each sample: {', '.join(parts)}" + (f" ({source.remark})" if source.remark else "")
 
 
 def _copy(path: Path, source: FieldSource, writer: FieldWriter, *, progress: bool) -> None:

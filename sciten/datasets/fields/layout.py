@@ -16,7 +16,7 @@ from sciten.datasets.fields.schema import Field, Symmetry
 from sciten.errors import ConfigError, DataError
 
 _REMEDY = "fields are read from HDF5: write them with FieldWriter, or convert the file to HDF5 and import it"
-_RECORD = ("command", "licence", "created", "sciten_version")
+_RECORD = ("command", "licence", "created", "sciten_version", "made_from")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Layout:
         n_trajectories: number of samples.
         fields: fields and scalars by name, with `components` and `dim_varying` spelled out.
         parameters: numbers in the root attributes, by name.
-        record: `command`, `licence`, `created`, `sciten_version`, where the file has them.
+        record: `command`, `licence`, `created`, `sciten_version`, `made_from`, where the file has them.
         sources: the files that it was imported from: name and SHA-256.
     """
 

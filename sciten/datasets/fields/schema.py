@@ -7,10 +7,10 @@ what varies with the sample or in time, but not in space, and the parameters. Gr
 `t2_fields`: scalar, vector and tensor fields `[n_trajectories, time, *grid, *components]`, without the axes along
 which they do not vary, as their attributes `sample_varying`, `time_varying`, `dim_varying` say.
 
-sciten adds root attributes `schema`, `schema_version`, `command`, `licence`, `created`, `sciten_version`, `sources`,
-and the group `normalisation`: for each field and scalar a group with `mean` and `std` `[*components]`, and where it
-varies in time `difference_mean` and `difference_std` of the change from one stored time to the next, with the numbers
-of values. Coordinates and times are float64, so that grids come back exactly.
+sciten adds root attributes `schema`, `schema_version`, `command`, `licence`, `created`, `sciten_version`, `sources` and
+`made_from`, and the group `normalisation`: for each field and scalar a group with `mean` and `std` `[*components]`, and
+where it varies in time `difference_mean` and `difference_std` of the change from one stored time to the next, with the
+numbers of values. Coordinates and times are float64, so that grids come back exactly.
 """
 
 from dataclasses import dataclass, replace
@@ -40,6 +40,7 @@ RESERVED = (
     "created",
     "sciten_version",
     "sources",
+    "made_from",
 )
 
 Symmetry = Literal["", "symmetric", "antisymmetric"]

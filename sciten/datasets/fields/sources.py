@@ -1,4 +1,4 @@
-"""Files that fields are imported from: The Well's own, and plain files of arrays."""
+"""Files that fields are imported from, whatever their kind, and The Well's own."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from sciten.datasets.fields.grid import Axis, Boundary
-from sciten.datasets.fields.layout import Layout, read_layout, root_numbers
+from sciten.datasets.fields.layout import Layout, read_layout
 from sciten.datasets.fields.schema import Field
 from sciten.errors import ConfigError, DataError
 
@@ -30,6 +30,7 @@ class FieldSource:
         n_samples: how many there are.
         read: gives sample `i`.
         shared: gives what all samples share.
+        remark: on what the file does not say, for who imports it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class FieldSource:
     read: Callable[[int], dict[str, np.ndarray]]
     shared: Callable[[], dict[str, np.ndarray]] = dict
     grid_type: str = "cartesian"
+    remark: str = ""
 
 
 def unit_axis(name: str, n: int, boundary: Boundary, points: Points | None) -> Axis:
@@ -90,39 +92,6 @@ def well_source(path: Path, file: h5py.File) -> FieldSource:
         read=lambda i: {name: stored[i] for name, stored in own.items()},
         shared=shared,
         grid_type=layout.grid_type,
-    )
-
-
-def plain_source(
-    path: Path, file: h5py.File, boundary: Boundary | None, points: Points | None
-) -> FieldSource:
-    """A file of arrays `[n_samples, *grid]`, all of one shape, static fields on the unit interval, square or cube."""
-    arrays = {name: stored for name, stored in file.items() if isinstance(stored, h5py.Dataset)}
-    shapes = {stored.shape for stored in arrays.values()}
-    found = ", ".join(f"{name} {list(stored.shape)}" for name, stored in arrays.items()) or "no arrays"
-    if len(shapes) != 1 or not all(stored.dtype.kind in "biuf" for stored in arrays.values()):
-        raise DataError(
-            f"{path}: expected a file of The Well, of PDEBench, or arrays of numbers [n_samples, *grid] of one "
-            f"shape, got {found}; write it with FieldWriter"
-        )
-    n, *grid = shapes.pop() or (0,)
-    if not 1 <= len(grid) <= 3 or min(grid) < 2:
-        raise DataError(
-            f"{path}: expected arrays [n_samples, *grid] on one to three axes, got {found}; reshape them"
-        )
-    if boundary is None:
-        raise ConfigError(
-            f"{path}: does not say what holds at its boundaries; give --boundary periodic, wall or open "
-            "(boundary=...)"
-        )
-    return FieldSource(
-        name=path.stem,
-        axes=tuple(unit_axis(name, m, boundary, points) for name, m in zip(AXIS_NAMES, grid, strict=False)),
-        fields=tuple(Field(name, time_varying=False) for name in arrays),
-        times=None,
-        parameters=root_numbers(file),
-        n_samples=n,
-        read=lambda i: {name: stored[i] for name, stored in arrays.items()},
     )
 
 

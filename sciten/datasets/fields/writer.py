@@ -49,6 +49,7 @@ class FieldWriter:
         unique: whether a sample that equals an earlier one is refused (a seed taken twice, most likely).
         command: what made the data, for the record.
         licence: of the data.
+        made_from: a hash of all that decides the content, for who wants to know whether the file is current.
         grid_type: what the axes are, where they are not Cartesian.
 
     Raises:
@@ -71,6 +72,7 @@ class FieldWriter:
         unique: bool = True,
         command: str = "",
         licence: str = "",
+        made_from: str = "",
         grid_type: str = "cartesian",
     ) -> None:
         self.path = Path(path)
@@ -85,6 +87,8 @@ class FieldWriter:
         self._dtype = np.dtype(dtype)
         self._unique = unique
         self._record = {"dataset_name": name, "command": command, "licence": licence, "grid_type": grid_type}
+        if made_from:
+            self._record["made_from"] = made_from
         self._digests: dict[bytes, int] = {}
         self._shared: set[str] = set()
         self._written = 0

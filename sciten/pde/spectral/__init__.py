@@ -1,4 +1,7 @@
-"""Time-dependent equations on the torus by Fourier series, and the random fields that they begin with."""
+"""Series of the Laplacian's eigenfunctions: time-dependent equations on the torus, and Gaussian random fields.
+
+The fields are what those equations begin with, on the torus, and the coefficients of others, between Neumann faces.
+"""
 
 from sciten.pde.spectral.burgers import Burgers
 from sciten.pde.spectral.navier_stokes import NavierStokes, diagonal_forcing

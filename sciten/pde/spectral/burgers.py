@@ -73,6 +73,8 @@ class Burgers:
         """
         start, times = require_start(_NAME, velocity, 1), require_times(_NAME, times)
         n = start.shape[-1]
+        if start.numel() == 0:
+            return start.new_empty(*start.shape[:-1], len(times), n)
         integer = torch.arange(n // 2 + 1, dtype=torch.float64, device=start.device)
         kept = (integer <= highest_kept(n)).to(torch.float64)
         gradient = -0.5j * (2 * pi * integer) * kept  # of u²: minus the advection
@@ -81,9 +83,9 @@ class Burgers:
             return gradient * torch.fft.rfft(torch.fft.irfft(u, n).square())
 
         u = torch.fft.rfft(start) * kept
-        largest = float(torch.fft.irfft(u, n).abs().max())
+        largest = torch.fft.irfft(u, n).abs().amax(-1)
         # The largest velocity never grows, so a step that is right at the start stays so.
-        longest = self.courant / (n * max(largest, 1e-300)) if self.step is None else self.step
+        longest = self.courant / (n * max(float(largest.max()), 1e-300)) if self.step is None else self.step
         fields, now, step, scheme = [], 0.0, 0.0, None
         for time in times:
             if time > now:
@@ -100,12 +102,14 @@ class Burgers:
         return torch.stack(fields, -2)
 
     def _check(
-        self, u: Tensor, field: Tensor, largest: float, integer: Tensor, time: float, step: float
+        self, u: Tensor, field: Tensor, largest: Tensor, integer: Tensor, time: float, step: float
     ) -> None:
-        found = float(field.abs().max())
-        if not found <= _LARGEST_GROWTH * largest:
+        found, bound = field.abs().amax(-1).reshape(-1), largest.reshape(-1)
+        grown = (~(found <= _LARGEST_GROWTH * bound)).nonzero()
+        if len(grown):
+            i = int(grown[0])
             raise DivergenceError(
-                f"{_NAME}: the velocity at t = {time:g} is {found:.2g}, but never exceeds the {largest:.2g} that it "
-                f"began with; give a step smaller than {step:.1e}, or more points"
+                f"{_NAME}: the velocity of sample {i} at t = {time:g} is {float(found[i]):.2g}, but never exceeds the "
+                f"{float(bound[i]):.2g} that it began with; give a step smaller than {step:.1e}, or more points"
             )
         require_resolved(_NAME, u.abs().square(), integer, field.shape[-1], self.largest_tail, time)

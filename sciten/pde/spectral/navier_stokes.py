@@ -13,6 +13,7 @@ from four transforms; on the dealiased waves it is the Galerkin term, which cons
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite, pi
 
 import torch
@@ -102,6 +103,9 @@ class NavierStokes:
             DivergenceError: the given step is unstable, the field is not resolved, or not finite.
         """
         start, times = require_start(_NAME, vorticity, 2), require_times(_NAME, times)
+        n = start.shape[-1]
+        if start.numel() == 0:
+            return start.new_empty(*start.shape[:-2], len(times), n, n)
         mean = start.mean((-2, -1)).abs() / start.abs().amax((-2, -1)).clamp(
             min=torch.finfo(start.dtype).tiny
         )
@@ -110,7 +114,6 @@ class NavierStokes:
                 f"{_NAME}: expected a vorticity of mean zero, which every flow on a torus has, got one of "
                 f"{float(mean.max()):.1e} of its maximum; subtract the mean"
             )
-        n = start.shape[-1]
         flow = _Flow.on(n, start.device, self.viscosity, self.forcing)
         fields = []
         states = self._states(flow, torch.fft.rfft2(start) * flow.kept, times)
@@ -200,7 +203,7 @@ class _Flow:
             forcing=_coefficients(forcing, n, device) * kept,
         )
 
-    @property
+    @cached_property
     def longest_smooth_step(self) -> float:
         """Up to which Crank-Nicolson lets no wave that is kept change its sign."""
         return 1 / (_LONGEST_SUBSTEP * max(float((self.damping * _doubled(self.kept)).max()), 1e-300))

@@ -111,6 +111,8 @@ class GaussianField:
             )
         if seed < 0 or any(one < 0 for one in samples):
             raise ConfigError(f"GaussianField: expected a seed and samples from 0 on, got {seed}, {samples}")
+        if len(samples) == 0:
+            return torch.empty(0, *[n] * self.dimensions, dtype=torch.float64)
         deviations = self.spectrum(highest).sqrt()
         order = self._by_shells(highest)
         coefficients = torch.empty(len(samples), deviations.numel(), dtype=torch.float64)

@@ -71,7 +71,13 @@ def test_files_of_the_well_get_statistics(tmp_path):
 
 
 def test_own_files_of_every_kind_come_through(flow, tmp_path):
-    import_fields(flow[0], tmp_path / "out.h5")
+    read = import_fields(flow[0], tmp_path / "out.h5")
+    for words in (
+        "vorticity [time 7, x 8, y 5]",
+        "stress [time 7, x 8, y 5, component 2, component 2]",
+        "wall [y 5]",
+    ):
+        assert words in read
     before, after = read_layout(flow[0]), read_layout(tmp_path / "out.h5")
     assert dict(after.fields) == dict(before.fields) and after.parameters == before.parameters
     np.testing.assert_array_equal(after.times, before.times)
@@ -131,7 +137,8 @@ def test_what_is_refused(tmp_path, flow):
         ((plain, out), {"boundary": "closed"}, "boundary: expected periodic, wall, open, got 'closed'"),
         ((plain, out), {"boundary": "periodic", "points": "ends"}, "points: expected 'left' or 'centres'"),
         ((plain, out), {"boundary": "wall", "points": "corners"}, "points: expected ends, left, centres"),
-        ((flow[0], out), {"boundary": "wall"}, r"flow\.h5: says itself what its grid is"),
+        ((flow[0], out), {"boundary": "wall"}, r"flow\.h5: says itself what its grid and its times are"),
+        ((flow[0], out), {"times": 0.1}, r"flow\.h5: says itself what its grid and its times are"),
         ((plain, tmp_path / "out.txt"), {}, r"the output comes last and its name ends in \.h5"),
         ((plain, plain), {}, "is an input and the output at once"),
         (([], out), {}, "nothing to import"),

@@ -93,6 +93,22 @@ def test_a_step_that_is_too_large_is_refused() -> None:
         Burgers(1e-3, step=0.05, largest_tail=1.0).solve(sine(256), [2.0])
 
 
+def test_growth_is_that_of_a_sample_whatever_the_others_are() -> None:
+    """Beside a fast sample, a slow one may grow a hundredfold and not exceed what the batch began with."""
+    slow, fast = 1e-3 * sine(256), torch.ones(256, dtype=torch.float64)
+    scheme = Burgers(1e-7, step=50.0, largest_tail=1.0)
+    torch.testing.assert_close(scheme.solve(fast, [200.0])[0], fast)
+    for batch, number in ((slow, 0), (torch.stack([fast, slow]), 1)):
+        with pytest.raises(DivergenceError, match=rf"velocity of sample {number} at t = 200 is 0\.16, but"):
+            scheme.solve(batch, [200.0])
+
+
+@pytest.mark.parametrize("shape", [(0, 16), (3, 0, 16)])
+def test_no_samples_have_no_solutions(shape: tuple[int, ...]) -> None:
+    found = Burgers(0.1).solve(torch.empty(shape), [0.0, 1.0])
+    assert found.shape == (*shape[:-1], 2, 16) and found.dtype == torch.float64
+
+
 @pytest.mark.parametrize(
     ("start", "times", "error", "words"),
     [

@@ -156,6 +156,12 @@ def test_steps_end_at_the_times_and_batches_keep_their_shape() -> None:
     torch.testing.assert_close(alone[0], found[1, 2, 2], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(0, 8, 8), (3, 0, 8, 8)])
+def test_no_samples_have_no_solutions(shape: tuple[int, ...]) -> None:
+    found = NavierStokes(1e-3).solve(torch.empty(shape), [0.0, 1.0])
+    assert found.shape == (*shape[:-2], 2, 8, 8) and found.dtype == torch.float64
+
+
 def test_what_is_not_resolved_is_refused() -> None:
     with pytest.raises(
         DivergenceError, match="24 points in each direction do not resolve the field at t = 2"

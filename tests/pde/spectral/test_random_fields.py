@@ -131,6 +131,11 @@ def test_a_sample_does_not_depend_on_the_others() -> None:
 
 
 @EACH
+def test_no_samples_may_be_asked_for(field: GaussianField) -> None:
+    assert field.sample(9, seed=0, samples=()).shape == (0, *[9] * field.dimensions)
+
+
+@EACH
 def test_the_mean_is_zero_where_asked_for(field: GaussianField) -> None:
     if isinstance(field.boundary, Periodic):
         mean = float(field.sample(9, seed=0).mean().abs())
