@@ -90,6 +90,16 @@ def open_dataset(config: OperatorConfig, path: Path) -> FieldDataset:
     )
 
 
+def roles_in(config: OperatorConfig, dataset: FieldDataset) -> Roles:
+    """What the channels of an operator are that learns from a dataset, for its file.
+
+    Raises:
+        DataError: samples have several frames, whose times are not equally spaced.
+    """
+    time_step = dataset.time_step if dataset.frames > 1 else None
+    return Roles(config.inputs, config.targets, config.history, config.stride, time_step)
+
+
 def open_for(
     roles: Roles,
     path: str | os.PathLike[str],
@@ -144,6 +154,7 @@ def open_fields(
         chosen, other = np.arange(len(dataset)), open_dataset(config, config.valid_file)
         aside = np.arange(len(other))
         _require_same_domain(dataset, other)
+        _require_same_step(dataset, other)
     else:
         # Windows of one trajectory resemble each other: a trajectory is trained on, or validated on, as a whole.
         ours, theirs = split(np.unique(owners), config.valid_fraction or 0.0, config.valid_seed)
@@ -183,6 +194,15 @@ def _require_same_domain(dataset: FieldDataset, other: FieldDataset) -> None:
                 f"{other.paths[0]}: expected the axes of {dataset.paths[0]}, {_axes(dataset)}, got {_axes(other)}; "
                 "validate on fields of the same domain"
             )
+
+
+def _require_same_step(dataset: FieldDataset, other: FieldDataset) -> None:
+    """Raise `DataError` where the samples of two files have their frames at other times."""
+    if dataset.frames > 1 and abs(other.time_step - dataset.time_step) > _SAME_TIME * dataset.time_step:
+        raise DataError(
+            f"{other.paths[0]}: expected frames {dataset.time_step:g} of time apart, as in {dataset.paths[0]}, got "
+            f"{other.time_step:g}; validate on fields at the same times"
+        )
 
 
 def _axes(dataset: FieldDataset) -> str:

@@ -238,7 +238,7 @@ def evaluate_operator(
         progress: whether to show a bar on a terminal.
 
     Raises:
-        DataError: there is no sample.
+        DataError: there is no sample, or the times of a rollout are not equally spaced.
         ConfigError: the channels, the grid or the steps do not fit.
     """
     name = ", ".join(str(path) for path in dataset.paths)
@@ -251,6 +251,7 @@ def evaluate_operator(
             f"{', '.join(dataset.channels.targets)}"
         )
     course = Course.of(dataset, chosen, steps)
+    time_step = dataset.time_step if course.steps > 1 else None  # times that are uneven are said at once
     parts = []
     starts = range(0, len(course.starts), batch_size)
     for start in tqdm(starts, desc="evaluate", leave=False, disable=None if progress else True):
@@ -261,7 +262,7 @@ def evaluate_operator(
         model=model_name or type(model).__name__,
         channels=dataset.channels.targets,
         grid=dataset.grid,
-        time_step=dataset.time_step if course.steps > 1 else None,
+        time_step=time_step,
         errors=errors,
         examples=_examples(model, course, errors["relative_l2"].mean(1)),
     )

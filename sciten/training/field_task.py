@@ -12,8 +12,8 @@ from torch import Tensor
 from sciten.datasets import FieldBatch, FieldDataset
 from sciten.errors import ConfigError
 from sciten.neural_operators import NeuralOperator
-from sciten.neural_operators.files import Roles, load_operator, save_operator
-from sciten.training.field_data import FieldData, FieldSamples, open_dataset, open_fields
+from sciten.neural_operators.files import load_operator, save_operator
+from sciten.training.field_data import FieldData, FieldSamples, open_dataset, open_fields, roles_in
 from sciten.training.field_errors import FieldErrors
 from sciten.training.field_evaluation import FieldEvaluation, evaluate_operator
 from sciten.training.field_models import build
@@ -42,7 +42,7 @@ class FieldTask(Task[NeuralOperator, FieldBatch, Any]):
 
     def check_file(self, path: Path) -> None:
         """Raise `DataError` where a file is none of fields, and `ConfigError` where it has not those asked for."""
-        open_dataset(self.config, path)
+        roles_in(self.config, open_dataset(self.config, path))
 
     def prepare(
         self, model: NeuralOperator | None, *, device: str | None = None, progress: bool = False
@@ -106,7 +106,7 @@ class FieldTask(Task[NeuralOperator, FieldBatch, Any]):
     def save(self, model: NeuralOperator, folder: Path, provenance: Mapping[str, str]) -> None:
         """Write the operator with all its modes, and what its channels are."""
         self.begin_epoch(model, self.config.epochs)
-        save_operator(model, folder, provenance=provenance, roles=self.roles)
+        save_operator(model, folder, provenance=provenance, roles=roles_in(self.config, self.dataset))
 
     def load(self, folder: Path) -> NeuralOperator:
         """Read the operator."""
@@ -151,10 +151,3 @@ class FieldTask(Task[NeuralOperator, FieldBatch, Any]):
     def dataset(self) -> FieldDataset:
         """The training file."""
         return open_dataset(self.config, self.config.train_file)
-
-    @cached_property
-    def roles(self) -> Roles:
-        """What the channels of the model are."""
-        config, varies = self.config, self.dataset.fields[self.config.targets[0]].time_varying
-        time_step = self.dataset.time_step if varies else None
-        return Roles(config.inputs, config.targets, config.history, config.stride, time_step)

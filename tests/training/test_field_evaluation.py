@@ -14,6 +14,7 @@ from sciten.training import evaluate_operator
 from sciten.training.field_errors import FieldErrors
 from sciten.training.field_evaluation import Course, Summary
 from tests.operators import ToyOperator
+from tests.training.fields import write_evolution
 
 
 def factor(value: float, inputs: int = 1) -> ToyOperator:
@@ -157,6 +158,15 @@ def test_errors_by_step_add_up_over_batches(steps: int, batches: int, seed: int)
     found = together.metrics("valid")
     assert found["valid_relative_l2"] == pytest.approx(float((together.sums[:, 0] / (3 * batches)).mean()))
     assert ("valid_relative_l2_last" in found) == (steps > 1)
+
+
+def test_uneven_times_are_said_before_a_rollout(tmp_path: Path) -> None:
+    class Untouched(ToyOperator):
+        def transform(self, fields: torch.Tensor) -> torch.Tensor:
+            raise AssertionError("the model was asked")
+
+    with pytest.raises(DataError, match="expected equally spaced times"):
+        evaluate_operator(Untouched(1, 1), opened(write_evolution(tmp_path / "u.h5", stored=[0, 0.1, 0.3])))
 
 
 def test_what_cannot_be_compared_is_said(static: Path) -> None:

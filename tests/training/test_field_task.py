@@ -18,9 +18,11 @@ from sciten.neural_operators.files import Roles, load_roles
 from sciten.training import OperatorConfig, train
 from sciten.training.checkpoint import identity, read_checkpoint
 from sciten.training.distributed import Ranks
+from sciten.training.field_data import open_for
 from sciten.training.field_task import FieldTask
 from sciten.training.loop import Trainer, checkpoint_path
 from tests.operators import ToyOperator
+from tests.training.fields import write_evolution
 from tests.training.test_resume import Killed, kill_at, outcome
 
 Make = Callable[..., OperatorConfig]
@@ -251,6 +253,40 @@ def test_a_rollout_needs_targets_that_are_inputs(operator_config: Make, tmp_path
     config = operator_config(train_file=tmp_path / "two.h5", inputs="u", targets="v", horizon=2)
     with pytest.raises(ConfigError, match="a rollout needs targets that are the inputs varying in time"):
         train(config, progress=False)
+
+
+def test_uneven_times_are_refused_before_training(operator_config: Make, tmp_path: Path) -> None:
+    uneven = write_evolution(tmp_path / "uneven.h5", stored=[0, 0.1, 0.3])
+    settings = {"inputs": "u", "targets": "u"}
+    with pytest.raises(
+        DataError, match=r"uneven\.h5: expected equally spaced times, got steps from 0\.1 to 0\.2"
+    ):
+        train(operator_config(train_file=uneven, **settings), progress=False)
+    even = write_evolution(tmp_path / "even.h5", stored=[0, 0.1, 0.2])
+    with pytest.raises(DataError, match=r"uneven\.h5: expected equally spaced times"):
+        train(operator_config(train_file=even, valid_file=uneven, **settings), progress=False)
+    slow = write_evolution(tmp_path / "slow.h5", stored=[0, 0.2, 0.4])
+    with pytest.raises(
+        DataError, match=r"slow\.h5: expected frames 0\.1 of time apart, as in .*even\.h5, got 0\.2"
+    ):
+        train(operator_config(train_file=even, valid_file=slow, **settings), progress=False)
+    assert not operator_config().output.exists()
+
+
+def test_one_frame_needs_no_time_step(operator_config: Make, tmp_path: Path) -> None:
+    """A static coefficient and the one time of a solution, as collections of steady flows have them."""
+    rng = np.random.default_rng(0)
+    fields = [Field("a", time_varying=False), Field("u")]
+    with FieldWriter(
+        tmp_path / "one.h5", name="one", axes=[Axis.periodic("x", 8)], fields=fields, times=[0.0]
+    ) as writer:
+        for _ in range(4):
+            writer.append({"a": rng.normal(size=8), "u": rng.normal(size=(1, 8))})
+    config = operator_config(train_file=tmp_path / "one.h5", inputs="a", targets="u", epochs=1)
+    assert train(config, progress=False).finished
+    roles = load_roles(config.output)
+    assert roles is not None and roles.time_step is None
+    assert len(open_for(roles, tmp_path / "one.h5")) == 4
 
 
 def test_files_without_statistics_or_with_structures_are_refused(

@@ -175,6 +175,11 @@ class FieldDataset(Dataset[FieldSample]):
         )
 
     @property
+    def frames(self) -> int:
+        """Frames that a sample has: those of its history, then those to predict; 0 where nothing varies in time."""
+        return self.history * bool(self._state) + self.horizon * self._varies(self.targets[0])
+
+    @property
     def time_step(self) -> float:
         """Time from one frame of a sample to the next.
 
@@ -271,14 +276,13 @@ class FieldDataset(Dataset[FieldSample]):
 
     def _windows_of(self, layout: Layout) -> int:
         """Number of starts at which a window fits."""
-        frames = self.history * bool(self._state) + self.horizon * self._varies(self.targets[0])
-        if frames == 0:
+        if self.frames == 0:
             return 1
-        windows = layout.n_times - (frames - 1) * self.stride
+        windows = layout.n_times - (self.frames - 1) * self.stride
         if windows < 1:
             raise ConfigError(
                 f"FieldDataset: expected history, horizon and stride that fit into the {layout.n_times} times of "
-                f"{layout.path}, got {frames} frames {self.stride} apart; take fewer"
+                f"{layout.path}, got {self.frames} frames {self.stride} apart; take fewer"
             )
         return windows
 
