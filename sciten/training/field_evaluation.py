@@ -18,7 +18,7 @@ from sciten.errors import ConfigError, DataError
 from sciten.files import write_text
 from sciten.neural_operators import NeuralOperator
 from sciten.training.field_errors import measures
-from sciten.training.rollout import rollout, scaled
+from sciten.training.rollout import evaluating, rollout, scaled
 
 _SHOWN_STEPS = 8  # rows of the table; JSON has them all
 _RESAMPLES = 2000
@@ -223,7 +223,7 @@ def evaluate_operator(
     model_name: str = "",
     progress: bool = False,
 ) -> FieldEvaluation:
-    """Compare an operator with the fields of a dataset.
+    """Compare an operator, in evaluation mode, with the fields of a dataset.
 
     Where the targets are what varies in time among the inputs, the operator is applied to its own predictions: from
     the first frame of each trajectory to its last one. Otherwise samples are compared one by one.
@@ -252,11 +252,12 @@ def evaluate_operator(
         )
     course = Course.of(dataset, chosen, steps)
     time_step = dataset.time_step if course.steps > 1 else None  # times that are uneven are said at once
-    parts = []
     starts = range(0, len(course.starts), batch_size)
-    for start in tqdm(starts, desc="evaluate", leave=False, disable=None if progress else True):
-        parts.append(_errors(model, course, course.starts[start : start + batch_size]))
-    errors = {measure: np.concatenate([part[measure] for part in parts]) for measure in MEASURES}
+    bar = tqdm(starts, desc="evaluate", leave=False, disable=None if progress else True)
+    with evaluating(model):
+        parts = [_errors(model, course, course.starts[start : start + batch_size]) for start in bar]
+        errors = {measure: np.concatenate([part[measure] for part in parts]) for measure in MEASURES}
+        examples = _examples(model, course, errors["relative_l2"].mean(1))
     return FieldEvaluation(
         dataset=name,
         model=model_name or type(model).__name__,
@@ -264,7 +265,7 @@ def evaluate_operator(
         grid=dataset.grid,
         time_step=time_step,
         errors=errors,
-        examples=_examples(model, course, errors["relative_l2"].mean(1)),
+        examples=examples,
     )
 
 

@@ -1,8 +1,9 @@
 """Applying an operator again and again to what it said before."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from sciten.datasets import FieldDataset
 from sciten.neural_operators import NeuralOperator
@@ -25,6 +26,18 @@ def rollout(model: NeuralOperator, dataset: FieldDataset, inputs: Tensor, steps:
         yield prediction
         if step + 1 < steps:
             inputs = dataset.advance(inputs, prediction)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, without dropout, until the end of the block; then each module is as it was."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def scaled(model: NeuralOperator, fields: Tensor) -> Tensor:

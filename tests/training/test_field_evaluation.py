@@ -10,9 +10,11 @@ from PIL import Image
 
 from sciten.datasets import Axis, Field, FieldDataset, FieldWriter
 from sciten.errors import ConfigError, DataError
+from sciten.neural_operators import TFNO, TuckerFactors
 from sciten.training import evaluate_operator
 from sciten.training.field_errors import FieldErrors
 from sciten.training.field_evaluation import Course, Summary
+from sciten.training.rollout import evaluating
 from tests.operators import ToyOperator
 from tests.training.fields import write_evolution
 
@@ -167,6 +169,24 @@ def test_uneven_times_are_said_before_a_rollout(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="expected equally spaced times"):
         evaluate_operator(Untouched(1, 1), opened(write_evolution(tmp_path / "u.h5", stored=[0, 0.1, 0.3])))
+
+
+def test_dropout_is_for_training_only(static: Path) -> None:
+    dataset = FieldDataset(static, inputs=["before"], targets=["after"])
+    factors = TuckerFactors(rank=0.9)
+    model = TFNO(1, 1, modes=[8], hidden_channels=16, n_layers=2, factorization=factors, dropout=0.5).train()
+    model.blocks[0].eval()
+    modes = [module.training for module in model.modules()]
+    inputs = dataset[0].inputs[None]
+    assert not torch.equal(model(inputs), model(inputs))  # there is something to leave out
+    once, again = (evaluate_operator(model, dataset).errors["relative_l2"] for _ in range(2))
+    np.testing.assert_array_equal(once, again)
+    np.testing.assert_array_equal(once, evaluate_operator(model.eval(), dataset).errors["relative_l2"])
+    model.train().blocks[0].eval()
+    with pytest.raises(ZeroDivisionError), evaluating(model):
+        assert not any(module.training for module in model.modules())
+        _ = 1 / 0
+    assert [module.training for module in model.modules()] == modes
 
 
 def test_what_cannot_be_compared_is_said(static: Path) -> None:
