@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -175,8 +176,8 @@ class FieldEvaluation:
         return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
     def to_json(self) -> dict[str, Any]:
-        """The errors as JSON values."""
-        return {
+        """The errors as JSON values; None for those that are no finite numbers, after a rollout that diverged."""
+        document = {
             "model": self.model,
             "dataset": self.dataset,
             "channels": list(self.channels),
@@ -188,13 +189,15 @@ class FieldEvaluation:
             "steps": [{name: vars(self.at(step, name)) for name in MEASURES} for step in range(self.steps)],
             "examples": {entry.name: {"place": entry.place, "error": entry.error} for entry in self.examples},
         }
+        found: dict[str, Any] = _finite(document)
+        return found
 
     def write(self, folder: str | os.PathLike[str], prefix: str = "") -> list[Path]:
         """Write `evaluation.json`, `evaluation.txt` and the plots to `folder`; returns the PNG files."""
         from sciten.training.field_plots import error_histogram, error_over_time, example_plot
 
         folder = Path(folder)
-        document = json.dumps(self.to_json(), indent=1, ensure_ascii=False)
+        document = json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
         write_text(folder / f"{prefix}evaluation.json", document + "\n")
         write_text(folder / f"{prefix}evaluation.txt", self.table() + "\n")
         figures = [example_plot(self, folder, prefix), error_histogram(self, folder, prefix)]
@@ -307,6 +310,15 @@ def _examples(model: NeuralOperator, course: Course, errors: np.ndarray) -> tupl
             names, rows, starts, references, predictions, strict=True
         )
     )
+
+
+def _finite(value: Any) -> Any:
+    """A JSON value with None in the place of numbers that JSON has not: NaN and infinities."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _interval(errors: np.ndarray) -> tuple[float | None, float | None]:

@@ -1,4 +1,6 @@
 import json
+import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -114,8 +116,9 @@ def test_writes_json_table_and_figures(evolution: Path, tmp_path: Path) -> None:
     assert lines[2].split()[:5] == ["1", "(t", "+", "0.1)", "6"]
 
 
+@pytest.mark.parametrize("value", [1.0, float("nan"), float("inf")])
 @pytest.mark.parametrize("n_axes", [2, 3])
-def test_figures_of_more_axes(n_axes: int, tmp_path: Path) -> None:
+def test_figures_of_more_axes(n_axes: int, value: float, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     axes = [Axis.bounded(name, 6) for name in "xyz"[:n_axes]]
     fields = [Field(name, time_varying=False) for name in ("a", "u")]
@@ -123,15 +126,30 @@ def test_figures_of_more_axes(n_axes: int, tmp_path: Path) -> None:
         for _ in range(4):
             writer.append({"a": rng.normal(size=(6,) * n_axes), "u": rng.normal(size=(6,) * n_axes)})
     model = ToyOperator(1, 1, periodic=(False,) * n_axes)
+    with torch.no_grad():
+        model.weight.fill_(value)
     evaluation = evaluate_operator(model, FieldDataset(tmp_path / "f.h5", inputs=["a"], targets=["u"]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shown(evaluation.write(tmp_path))
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e200])
+def test_a_rollout_that_diverges_shows_in_the_errors_and_is_json(
+    evolution: Path, value: float, tmp_path: Path
+) -> None:
+    evaluation = evaluate_operator(factor(value), opened(evolution))
+    assert not np.isfinite(evaluation.overall().mean)
     shown(evaluation.write(tmp_path))
 
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
 
-def test_a_prediction_that_is_no_number_shows_in_the_errors(static: Path, tmp_path: Path) -> None:
-    dataset = FieldDataset(static, inputs=["before"], targets=["after"])
-    evaluation = evaluate_operator(factor(float("nan")), dataset)
-    assert np.isnan(evaluation.overall().mean)
-    evaluation.write(tmp_path)
+    document = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=refuse)
+    assert document["overall"]["relative_l2"]["mean"] is None
+    assert document["examples"]["worst"]["error"] is None
+    assert document["samples"] == 6  # the rest stays
+    assert {"nan", "inf"} & set(re.findall(r"nan|inf", evaluation.table()))
 
 
 def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
