@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from sciten.datasets import FieldGrid
 from sciten.errors import ConfigError
@@ -59,15 +59,24 @@ class IncrementalModes(Section):
 
     Attributes:
         start: modes along each axis in the first epoch, negative ones counted.
-        epochs: in which all take part, or the fraction of all epochs after which they do.
+        epochs: after which all take part: their number, or if below 1 the fraction of all epochs.
     """
 
     start: int = Field(default=4, ge=1)
     epochs: int | float = Field(default=0.5, gt=0)
 
+    @field_validator("epochs")
+    @classmethod
+    def _number_or_fraction(cls, value: int | float) -> int | float:
+        if isinstance(value, float) and value >= 1:
+            raise ValueError(
+                f"expected a whole number of epochs, such as 5, or a fraction of all below 1, such as 0.5, got {value}"
+            )
+        return value
+
     def last(self, epochs: int) -> int:
-        """The first epoch of `epochs` in which all modes take part."""
-        return max(1, round(self.epochs * epochs)) if self.epochs < 1 else int(self.epochs)
+        """The first epoch of `epochs`, counted from 0, in which all modes take part."""
+        return self.epochs if isinstance(self.epochs, int) else max(1, round(self.epochs * epochs))
 
     def modes(self, all_modes: tuple[int, ...], epoch: int, epochs: int) -> tuple[int, ...]:
         """Those that take part in an epoch; they grow by two, a frequency and its negative."""
@@ -158,7 +167,8 @@ class OperatorConfig(RunConfig):
             raise SettingError(
                 "incremental_modes.epochs",
                 f"expected fewer than epochs={self.epochs}, for all modes to be trained, got "
-                f"{self.incremental_modes.epochs:g}",
+                f"{self.incremental_modes.epochs}: they take part after "
+                f"{self.incremental_modes.last(self.epochs)} epochs; make it smaller",
             )
         if self.incremental_modes is not None and self.max_time is not None:
             raise SettingError(

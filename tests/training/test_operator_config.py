@@ -90,6 +90,12 @@ def test_model_settings_are_the_constructors_arguments(kind: type[NeuralOperator
         ("inputs=[]", "inputs: expected names of fields, got none"),
         ("incremental_modes.epochs=100", "incremental_modes.epochs: expected fewer than epochs=100"),
         (
+            "incremental_modes.epochs=0.999",
+            r"than epochs=100, .* got 0\.999: they take part after 100 epochs",
+        ),
+        ("incremental_modes.epochs=1.0", r"incremental_modes.epochs: expected a whole number .* got 1\.0"),
+        ("incremental_modes.epochs=2.7", r"incremental_modes.epochs: .* or a fraction .* below 1.* got 2\.7"),
+        (
             "model.patching={patches: [2, 2], paddin: 0.1}",
             "model.patching.paddin: unknown key, did you mean 'padding'",
         ),
@@ -130,6 +136,13 @@ def test_the_settings_of_patching_are_the_arguments_of_the_value() -> None:
 def test_missing_fields_say_how_to_give_them() -> None:
     with pytest.raises(ConfigError, match=r"inputs: required.*inputs=\.\.\."):
         read_config(None, ["train_file=a.h5", "output=run", "model=FNO", "targets=u"])
+
+
+def test_modes_are_complete_after_a_number_or_a_fraction_of_epochs() -> None:
+    assert read("incremental_modes.epochs=3").incremental_modes.last(10) == 3
+    assert IncrementalModes(epochs=1).last(10) == 1
+    assert IncrementalModes(epochs=0.25).last(40) == 10
+    assert IncrementalModes(epochs=0.01).last(10) == 1
 
 
 def test_modes_grow_by_frequencies_until_all_take_part() -> None:
