@@ -15,7 +15,7 @@ from sciten.datasets import Axis, Field, FieldWriter
 from sciten.errors import ConfigError, DataError
 from sciten.neural_operators import FNO, NeuralOperator, load_operator
 from sciten.neural_operators.files import Roles, load_roles
-from sciten.training import OperatorConfig, train
+from sciten.training import OperatorConfig, evaluate_operator, train
 from sciten.training.checkpoint import identity, read_checkpoint
 from sciten.training.distributed import Ranks
 from sciten.training.field_data import open_for
@@ -112,31 +112,29 @@ def test_training_and_validation_measure_the_same(operator_config: Make, loss: s
     assert errors[f"valid_{loss}"] == pytest.approx(value, rel=1e-5)
 
 
-def test_channels_weigh_alike_whatever_their_units(operator_config: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("channel", [0, 1])
+def test_channels_weigh_alike_whatever_their_units(
+    operator_config: Make, tmp_path: Path, channel: int
+) -> None:
+    """One of two equal patterns, of which one is in a unit a million times smaller, is wrong by a tenth of itself."""
     rng = np.random.default_rng(0)
-    axes = [Axis.periodic("x", 8)]
     names = ("a", "small", "large")
-    with FieldWriter(
-        tmp_path / "two.h5", name="two", axes=axes, fields=[Field(name, time_varying=False) for name in names]
-    ) as writer:
-        for _ in range(8):
-            values = rng.normal(size=(3, 8))
-            writer.append(dict(zip(names, (values[0], values[1], 1e6 * values[2]), strict=True)))
+    fields = [Field(name, time_varying=False) for name in names]
+    with FieldWriter(tmp_path / "two.h5", name="two", axes=[Axis.periodic("x", 8)], fields=fields) as writer:
+        for pattern in rng.normal(size=(8, 8)):
+            writer.append(dict(zip(names, (pattern, pattern, 1e6 * pattern), strict=True)))
     config = operator_config(
         train_file=tmp_path / "two.h5", inputs="a", targets=["small", "large"], loss="relative_l2"
     )
     task = config.task()
     model, data = task.prepare(ToyOperator(1, 2, output_scale=[(0, 1), (0, 1e6)]))
     with torch.no_grad():
-        model.weight.zero_()
+        model.weight.fill_(1)
+        model.weight[channel] = 0.9
     batch = data.train.batch(range(4))
-    halved = batch.targets.clone()
-    for channel in (0, 1):
-        changed = type(batch)(
-            batch.inputs, halved.index_fill(2, torch.tensor([channel]), 0.0), batch.parameters
-        )
-        # Nothing is predicted: each sample is wrong by its own size, whichever channel is empty.
-        assert task.loss_sums(model, changed, config.loss).sums.item() == pytest.approx(4, rel=1e-5)
+    expected = pytest.approx(0.1 / 2**0.5, rel=1e-5)
+    assert task.loss_sums(model, batch, config.loss).sums.item() / 4 == expected
+    assert evaluate_operator(model, task.dataset).overall().mean == expected
 
 
 def test_killed_before_or_after_anything_it_ends_the_same(
