@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import zip_longest
+from math import isclose
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,10 @@ from sciten.training.data import split
 from sciten.training.operator_config import OperatorConfig
 
 _SAME_TIME = 1e-2  # relative; times may be stored in float32
+_SAME_LENGTH = {
+    True: 1e-2,
+    False: 1e-1,
+}  # relative; an axis that is not periodic ends a spacing earlier on some grids
 
 
 class FieldSamples:
@@ -96,8 +100,10 @@ def roles_in(config: OperatorConfig, dataset: FieldDataset) -> Roles:
     Raises:
         DataError: samples have several frames, whose times are not equally spaced.
     """
-    time_step = dataset.time_step if dataset.frames > 1 else None
-    return Roles(config.inputs, config.targets, config.history, config.stride, time_step)
+    time_step, grid = dataset.time_step if dataset.frames > 1 else None, dataset.grid
+    return Roles(
+        config.inputs, config.targets, config.history, config.stride, time_step, grid.periodic, grid.lengths
+    )
 
 
 def open_for(
@@ -107,15 +113,16 @@ def open_for(
     subsample: int | Sequence[int] = 1,
     dtype: torch.dtype = torch.float32,
 ) -> FieldDataset:
-    """A file of fields as an operator knows them: its channels, and its time from one frame to the next.
+    """A file of fields as an operator knows them: its channels, its domain, and its time from one frame to the next.
 
     Raises:
-        DataError: the file cannot be used, or its times do not hold the operator's time step.
+        DataError: the file cannot be used, is of another domain than the operator was trained on, or its times do not
+            hold the operator's time step.
         ConfigError: it lacks a field.
     """
 
     def opened(stride: int) -> FieldDataset:
-        return _even(
+        dataset = _even(
             FieldDataset(
                 path,
                 inputs=roles.inputs,
@@ -126,6 +133,8 @@ def open_for(
                 dtype=dtype,
             )
         )
+        require_domain(dataset, roles, "that the operator was trained on", "evaluate on")
+        return dataset
 
     if roles.time_step is None:
         return opened(roles.stride)
@@ -153,7 +162,7 @@ def open_fields(
     if config.valid_file is not None:
         chosen, other = np.arange(len(dataset)), open_dataset(config, config.valid_file)
         aside = np.arange(len(other))
-        _require_same_domain(dataset, other)
+        require_domain(other, roles_in(config, dataset), f"of {config.train_file}", "validate on")
         _require_same_step(dataset, other)
     else:
         # Windows of one trajectory resemble each other: a trajectory is trained on, or validated on, as a whole.
@@ -181,19 +190,28 @@ def _even(dataset: FieldDataset) -> FieldDataset:
     return dataset
 
 
-def _require_same_domain(dataset: FieldDataset, other: FieldDataset) -> None:
-    """Raise `DataError` where two files differ in their axes; the numbers of points may differ."""
-    for a, b in zip_longest(dataset.grid.axes, other.grid.axes):
-        if (
-            a is None
-            or b is None
-            or a.is_periodic != b.is_periodic
-            or abs(a.length - b.length) > 1e-2 * a.length
-        ):
-            raise DataError(
-                f"{other.paths[0]}: expected the axes of {dataset.paths[0]}, {_axes(dataset)}, got {_axes(other)}; "
-                "validate on fields of the same domain"
-            )
+def require_domain(dataset: FieldDataset, roles: Roles, whose: str, what: str) -> None:
+    """Raise `DataError` where the axes of a file are not those of `roles`; the numbers of points may differ.
+
+    Args:
+        dataset: of the file.
+        roles: where they do not say the axes, any will do.
+        whose: axes they are, for the message.
+        what: to do on fields of the same domain, for the message.
+    """
+    if roles.periodic is None or roles.lengths is None:
+        return
+    grid = dataset.grid
+    if grid.periodic == roles.periodic and all(
+        isclose(ours, theirs, rel_tol=_SAME_LENGTH[periodic])
+        for ours, theirs, periodic in zip(grid.lengths, roles.lengths, grid.periodic, strict=True)
+    ):
+        return
+    names = grid.names if len(grid.axes) == len(roles.periodic) else [f"axis {k + 1}" for k in range(3)]
+    raise DataError(
+        f"{dataset.paths[0]}: expected the axes {whose}, {_axes(names, roles.lengths, roles.periodic)}, got "
+        f"{_axes(grid.names, grid.lengths, grid.periodic)}; {what} fields of the same domain"
+    )
 
 
 def _require_same_step(dataset: FieldDataset, other: FieldDataset) -> None:
@@ -205,11 +223,10 @@ def _require_same_step(dataset: FieldDataset, other: FieldDataset) -> None:
         )
 
 
-def _axes(dataset: FieldDataset) -> str:
+def _axes(names: Sequence[str], lengths: Sequence[float], periodic: Sequence[bool]) -> str:
     kinds = {True: "periodic", False: "bounded"}
-    return ", ".join(
-        f"{axis.name} of length {axis.length:g} ({kinds[axis.is_periodic]})" for axis in dataset.grid.axes
-    )
+    axes = zip(names, lengths, periodic, strict=False)
+    return ", ".join(f"{name} of length {length:g} ({kinds[around]})" for name, length, around in axes)
 
 
 def trajectories(dataset: FieldDataset) -> np.ndarray:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +88,32 @@ def test_validation_is_on_the_same_domain_but_on_any_grid(operator_config: Make,
             DataError, match=rf"{name}\.h5: expected the axes of .*length 1 \(periodic\), got x of"
         ):
             open_fields(operator_config(valid_file=path))
+        known = Roles(("before",), ("after",), periodic=(True,), lengths=(1.0,))
+        with pytest.raises(
+            DataError,
+            match=rf"{name}\.h5: .*axes that the operator was trained on, x of length 1 .*evaluate on",
+        ):
+            open_for(known, path)
+        assert len(open_for(replace(known, periodic=None, lengths=None), path)) == 1  # of an older model
+
+
+def test_an_axis_that_ends_a_spacing_earlier_is_the_same_domain(tmp_path: Path) -> None:
+    """Centres of 10 and of 40 cells of an interval."""
+    fields = [Field("before", time_varying=False), Field("after", time_varying=False)]
+    for n in (10, 40):
+        axis = Axis("x", (np.arange(n) + 0.5) / n)
+        with FieldWriter(tmp_path / f"{n}.h5", name="cells", axes=[axis], fields=fields) as writer:
+            writer.append({"before": np.arange(float(n)), "after": np.ones(n)})
+    roles = Roles(("before",), ("after",), periodic=(False,), lengths=(0.9,))
+    assert open_for(roles, tmp_path / "40.h5").grid.shape == (40,)
+    assert open_for(roles, tmp_path / "10.h5").grid.shape == (10,)
+    with pytest.raises(DataError, match=r"x of length 0\.7 .*got x of length 0\.9"):
+        open_for(replace(roles, lengths=(0.7,)), tmp_path / "10.h5")
+
+
+def test_the_axes_of_an_operator_are_counted(static: Path) -> None:
+    flat = Roles(("before",), ("after",), periodic=(True, False), lengths=(1.0, 2.0))
+    with pytest.raises(
+        DataError, match=r"axis 1 of length 1 \(periodic\), axis 2 of length 2 \(bounded\), got x of"
+    ):
+        open_for(flat, static)

@@ -13,7 +13,7 @@ import torch
 
 from sciten.datasets import Axis, Field, FieldWriter
 from sciten.errors import ConfigError, DataError
-from sciten.neural_operators import FNO, NeuralOperator, load_operator
+from sciten.neural_operators import FNO, NeuralOperator, load_operator, save_operator
 from sciten.neural_operators.files import Roles, load_roles
 from sciten.training import OperatorConfig, evaluate_operator, train
 from sciten.training.checkpoint import identity, read_checkpoint
@@ -46,7 +46,7 @@ def test_learns_diffusion(operator_config: Make, tmp_path: Path) -> None:
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"model", "report.html", "evaluation.json", "fields.png", "learning_curves.png"} <= names
     assert "neural operator" in (tmp_path / "run/report.html").read_text()
-    assert load_roles(tmp_path / "run") == Roles(("before",), ("after",))
+    assert load_roles(tmp_path / "run") == Roles(("before",), ("after",), periodic=(True,), lengths=(1.0,))
     assert train(operator_config(epochs=30), progress=False).already_complete
 
 
@@ -214,6 +214,35 @@ def test_an_earlier_operator_goes_on(operator_config: Make, tmp_path: Path) -> N
     earlier = load_operator(tmp_path / "run")
     assert isinstance(model, FNO) and all(parameter.requires_grad for parameter in model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), earlier.parameters(), strict=True))
+
+
+def test_an_earlier_operator_goes_on_with_its_own_channels_and_domain(
+    operator_config: Make, tmp_path: Path
+) -> None:
+    earlier = tmp_path / "earlier"
+    save_operator(FNO(1, 1, modes=[8], hidden_channels=8), earlier, roles=Roles(("before",), ("after",)))
+    onward = {"model": {}, "initial_model": earlier, "epochs": 1}
+    assert train(
+        operator_config(**onward), progress=False
+    ).finished  # of an older file the domain is not known
+    with pytest.raises(
+        ConfigError, match=r"inputs: expected before, as initial_model=.* got after; set them so"
+    ):
+        train(
+            operator_config(**onward, inputs="after", targets="before", output=tmp_path / "a"), progress=False
+        )
+    long = Roles(("before",), ("after",), periodic=(True,), lengths=(2.0,))
+    save_operator(FNO(1, 1, modes=[8], hidden_channels=8), earlier, roles=long)
+    with pytest.raises(
+        DataError, match=r"axes that initial_model=.* x of length 2 \(periodic\), got x of length 1"
+    ):
+        train(operator_config(**onward, output=tmp_path / "b"), progress=False)
+    save_operator(
+        FNO(1, 1, modes=[8], hidden_channels=8), earlier, roles=Roles(("before",), ("after",), history=2)
+    )
+    with pytest.raises(ConfigError, match=r"history: expected 2, as initial_model=.* got 1"):
+        train(operator_config(**onward, output=tmp_path / "c"), progress=False)
+    assert not any((tmp_path / name).exists() for name in "abc")
 
 
 @pytest.mark.parametrize(
