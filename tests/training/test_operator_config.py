@@ -35,6 +35,26 @@ def test_an_earlier_operator_decides_too(tmp_path: Path) -> None:
     assert isinstance(read_config(None, [*settings, f"initial_model={tmp_path}"]), OperatorConfig)
 
 
+def test_a_mistyped_earlier_model_is_said_first() -> None:
+    settings = [entry for entry in REQUIRED if not entry.startswith("model")]
+    for others in (settings, settings[:2]):
+        with pytest.raises(
+            ConfigError, match=r"initial_model: expected a model folder, .*'runn', which does not"
+        ):
+            read_config(None, [*others, "initial_model=runn"])
+
+
+def test_fields_alone_say_that_an_operator_is_trained() -> None:
+    settings = [entry for entry in REQUIRED if not entry.startswith("model")]
+    config = read_config(None, [*settings, "model.modes=[6]"])
+    assert isinstance(config, OperatorConfig)
+    assert config.model["kind"] == "FNO" and config.model["modes"] == [6]
+    with pytest.raises(ConfigError, match=r"targets: required.*targets=\.\.\."):
+        read_config(None, settings[:-1])
+    with pytest.raises(ConfigError, match="inputs: unknown key"):
+        read_config(None, [*settings, "model=MACE"])
+
+
 def test_values_and_yaml_say_the_same(tmp_path: Path) -> None:
     built = OperatorConfig(
         train_file="data.h5",
