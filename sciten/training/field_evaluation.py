@@ -19,7 +19,7 @@ from sciten.errors import ConfigError, DataError
 from sciten.files import write_text
 from sciten.neural_operators import NeuralOperator
 from sciten.training.field_errors import measures
-from sciten.training.rollout import evaluating, rollout, scaled
+from sciten.training.rollout import evaluating, require_channels, rollout, scaled
 
 _SHOWN_STEPS = 8  # rows of the table; JSON has them all
 _RESAMPLES = 2000
@@ -248,11 +248,7 @@ def evaluate_operator(
     chosen = [int(i) for i in (range(len(dataset)) if indices is None else indices)]
     if not chosen:
         raise DataError(f"{name}: expected samples to evaluate, got none")
-    if len(dataset.channels.targets) != model.out_channels:
-        raise ConfigError(
-            f"{type(model).__name__}: expected {model.out_channels} target channels, got "
-            f"{', '.join(dataset.channels.targets)}"
-        )
+    require_channels(model, dataset)
     course = Course.of(dataset, chosen, steps)
     time_step = dataset.time_step if course.steps > 1 else None  # times that are uneven are said at once
     starts = range(0, len(course.starts), batch_size)

@@ -211,10 +211,17 @@ def test_what_cannot_be_compared_is_said(static: Path) -> None:
     dataset = FieldDataset(static, inputs=["before"], targets=["after"])
     with pytest.raises(DataError, match="expected samples to evaluate, got none"):
         evaluate_operator(factor(1.0), dataset, indices=[])
-    with pytest.raises(ConfigError, match="expected 2 target channels, got after"):
+    with pytest.raises(
+        ConfigError,
+        match=r"static\.h5: expected 2 channels as targets, .*got 1 \(after\); name other targets",
+    ):
         evaluate_operator(ToyOperator(1, 2), dataset)
-    with pytest.raises(ConfigError, match=r"\[batch, 2, points\]"):
+    with pytest.raises(
+        ConfigError, match=r"static\.h5: expected 2 channels as inputs, .*got 1 \(before\); name other inputs"
+    ):
         evaluate_operator(factor(1.0, 2), dataset)
+    with pytest.raises(ConfigError, match=r"static\.h5: expected fields on 2 axes, .*got x; .*other data"):
+        evaluate_operator(ToyOperator(1, 1, periodic=(True, True)), dataset)
     with pytest.raises(
         ConfigError, match="steps: expected 1, as the targets do not follow from themselves, got 2"
     ):
