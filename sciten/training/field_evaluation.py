@@ -65,8 +65,7 @@ class Course:
     @classmethod
     def of(cls, dataset: FieldDataset, indices: Sequence[int], steps: int | None = None) -> "Course":
         """For some samples of a dataset; raises `ConfigError` where there are fewer than `steps` steps."""
-        rolls = bool(dataset.channels.state) and dataset.channels.state == dataset.channels.targets
-        if not rolls:
+        if not dataset.autoregressive:
             if steps not in (None, 1):
                 raise ConfigError(
                     f"steps: expected 1, as the targets do not follow from themselves, got {steps}"

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from sciten.datasets import FieldBatch, FieldDataset
-from sciten.errors import ConfigError
 from sciten.neural_operators import NeuralOperator
 from sciten.neural_operators.files import load_operator, save_operator
 from sciten.training.field_data import FieldData, FieldSamples, open_dataset, open_fields, roles_in
@@ -19,7 +18,7 @@ from sciten.training.field_evaluation import FieldEvaluation, evaluate_operator
 from sciten.training.field_models import build
 from sciten.training.freezing import freeze
 from sciten.training.operator_config import OperatorConfig
-from sciten.training.rollout import rollout, scaled
+from sciten.training.rollout import require_channels, rollout, scaled
 from sciten.training.task import LossSums, Panel, Task
 
 
@@ -53,7 +52,7 @@ class FieldTask(Task[NeuralOperator, FieldBatch, Any]):
         data = open_fields(self.config, device=place, progress=progress)
         for samples in (data.train, data.valid):
             if samples is not None:
-                self._require_fit(model, samples.batch([0]))
+                self._require_fit(model, samples)
         model = model.to(place).train().requires_grad_(True)
         freeze(model, self.config.freeze)
         return model, data
@@ -136,16 +135,13 @@ class FieldTask(Task[NeuralOperator, FieldBatch, Any]):
             ["steps trained on", str(self.config.horizon)],
         ]
 
-    def _require_fit(self, model: NeuralOperator, batch: FieldBatch) -> None:
-        """Raise `ConfigError` where the operator cannot take a batch, or not what follows from its predictions."""
+    def _require_fit(self, model: NeuralOperator, samples: FieldSamples) -> None:
+        """Raise `ConfigError` where the operator cannot take samples, or not what follows from its predictions."""
+        require_channels(model, samples.dataset)
+        batch = samples.batch([0])
         model.require_fields(batch.inputs)
-        if model.out_channels != batch.targets.shape[2]:
-            raise ConfigError(
-                f"{type(model).__name__}: expected {model.out_channels} target channels, got "
-                f"{', '.join(self.dataset.channels.targets)}"
-            )
-        if self.config.horizon > 1:
-            self.dataset.advance(batch.inputs, batch.targets[:, 0])
+        if self.config.horizon > 1 or samples.dataset.autoregressive:
+            samples.dataset.advance(batch.inputs, batch.targets[:, 0])
 
     @cached_property
     def dataset(self) -> FieldDataset:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from sciten.datasets import Axis, Field, FieldWriter
+from sciten.datasets import Axis, Field, FieldDataset, FieldWriter
 from sciten.errors import ConfigError, DataError
 from sciten.neural_operators import FNO, NeuralOperator, load_operator, save_operator
 from sciten.neural_operators.files import Roles, load_roles
@@ -280,6 +280,15 @@ def test_a_rollout_needs_targets_that_are_inputs(operator_config: Make, tmp_path
     config = operator_config(train_file=tmp_path / "two.h5", inputs="u", targets="v", horizon=2)
     with pytest.raises(ConfigError, match="a rollout needs targets that are the inputs varying in time"):
         train(config, progress=False)
+    settings = {"train_file": tmp_path / "two.h5", "inputs": ["u", "v"]}
+    with pytest.raises(
+        ConfigError, match=r"in the order of the inputs .*\(u, v\), .*, got v, u; name them in"
+    ):
+        train(operator_config(**settings, targets=["v", "u"]), progress=False)
+    assert not config.output.exists()
+    model, _ = operator_config(**settings, targets=["u", "v"]).task().prepare(None)
+    with pytest.raises(ConfigError, match=r"in the order of the inputs .*\(u, v\)"):
+        evaluate_operator(model, FieldDataset(tmp_path / "two.h5", inputs=["u", "v"], targets=["v", "u"]))
 
 
 def test_uneven_times_are_refused_before_training(operator_config: Make, tmp_path: Path) -> None:
