@@ -1,9 +1,12 @@
 """The samples of fields that a run trains and validates on: chosen, checked, and kept in memory where they fit."""
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from math import isclose
+from math import ceil, isclose
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from sciten.neural_operators.files import Roles
 from sciten.training.data import split
 from sciten.training.operator_config import OperatorConfig
 
+_AHEAD = 2  # batches that are read before they are asked for
 _SAME_TIME = 1e-2  # relative; times may be stored in float32
 _SAME_LENGTH = {
     True: 1e-2,
@@ -28,7 +32,8 @@ _SAME_LENGTH = {
 class FieldSamples:
     """Some samples of a dataset as batches. All are kept as one tensor where they fit into memory.
 
-    An operator takes a few milliseconds for a step, so that samples must not be gathered one by one.
+    An operator takes a few milliseconds for a step, so that samples must not be gathered one by one. Those that are not
+    kept are read while the operator works on the batch before.
 
     Args:
         dataset: where the samples stand.
@@ -51,7 +56,9 @@ class FieldSamples:
         self.indices = np.asarray(indices, dtype=np.int64)
         self._kept: FieldBatch | None = None
         first = collate_fields([dataset[int(self.indices[0])]])
-        if _bytes(first) * len(self) <= cache_megabytes * 2**20:
+        #: all samples together
+        self.megabytes = _bytes(first) * len(self) / 2**20
+        if self.megabytes <= cache_megabytes:
             self._kept = _filled(dataset, self.indices, first, progress).to(device)
 
     def __len__(self) -> int:
@@ -63,6 +70,22 @@ class FieldSamples:
             return collate_fields([self.dataset[int(self.indices[int(p)])] for p in positions])
         chosen = torch.as_tensor(positions, device=self._kept.inputs.device)
         return FieldBatch(*(tensor[chosen] for tensor in _tensors(self._kept)))
+
+    def batches(self, order: Sequence[Sequence[int]]) -> Generator[FieldBatch, None, None]:
+        """`batch` for each entry of `order`; a thread reads ahead those that are not kept."""
+        if self.in_memory:
+            yield from map(self.batch, order)
+            return
+        reader, read = ThreadPoolExecutor(1, "samples"), deque[Future[FieldBatch]]()
+        try:
+            for positions in order:
+                read.append(reader.submit(self.batch, positions))
+                if len(read) > _AHEAD:
+                    yield read.popleft().result()
+            while read:
+                yield read.popleft().result()
+        finally:
+            reader.shutdown(cancel_futures=True)
 
     @property
     def in_memory(self) -> bool:
@@ -174,11 +197,24 @@ def open_fields(
             f"{config.train_file}: its {len(np.unique(owners))} trajectories leave none to train on; give a "
             "valid_file, or set valid_fraction=0"
         )
-    room = config.cache_megabytes / 2
-    return FieldData(
-        FieldSamples(dataset, chosen, room, device, progress=progress),
-        FieldSamples(other, aside, room, device, progress=progress) if len(aside) else None,
-    )
+    train = FieldSamples(dataset, chosen, config.cache_megabytes, device, progress=progress)
+    room = config.cache_megabytes - (train.megabytes if train.in_memory else 0)
+    valid = FieldSamples(other, aside, room, device, progress=progress) if len(aside) else None
+    _say_what_is_read_anew(config, [train] if valid is None else [train, valid])
+    return FieldData(train, valid)
+
+
+def _say_what_is_read_anew(config: OperatorConfig, parts: Sequence[FieldSamples]) -> None:
+    """Warn where samples do not fit into memory."""
+    large = [part for part in parts if not part.in_memory]
+    if large:
+        names = ", ".join(f"{len(part)} samples of {part.dataset.paths[0]}" for part in large)
+        needed = ceil(sum(part.megabytes for part in parts))
+        warnings.warn(
+            f"{names}: are read again in every epoch, as cache_megabytes={config.cache_megabytes:g} cannot hold them; "
+            f"with cache_megabytes={needed} all samples stay in memory",
+            stacklevel=2,
+        )
 
 
 def _even(dataset: FieldDataset) -> FieldDataset:

@@ -126,7 +126,8 @@ class OperatorConfig(RunConfig):
             the grid, or a patch of it, has points. See `Patching` for its `patching`.
         loss: "relative_h1" or "relative_l2". Channels weigh alike, each in units of its standard deviation.
         incremental_modes: see `IncrementalModes`; None for all modes from the start. Not with `max_time`.
-        cache_megabytes: memory for samples; a training set that is larger is read from disk in every epoch.
+        cache_megabytes: memory for samples, first those to train on, then those to validate on. Either that does not
+            fit is read from disk in every epoch, in the background.
     """
 
     inputs: _Names

@@ -1,4 +1,7 @@
+import threading
+import warnings
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sciten.datasets import Axis, Field, FieldWriter
+from sciten.datasets import Axis, Field, FieldBatch, FieldWriter
 from sciten.errors import ConfigError, DataError
 from sciten.neural_operators.files import Roles
 from sciten.training import OperatorConfig
@@ -26,6 +29,60 @@ def test_batches_do_not_depend_on_the_cache(operator_config: Make) -> None:
         assert torch.equal(ours.inputs, theirs.inputs)
         assert torch.equal(ours.targets, theirs.targets)
     assert torch.equal(kept.batch([1]).inputs[0], dataset[5].inputs)
+
+
+def test_what_does_not_fit_is_read_ahead_in_order_and_no_further(operator_config: Make) -> None:
+    config = operator_config()
+    dataset, order = open_dataset(config, config.train_file), [[3, 1], [0], [2, 3], [1], [1, 0], [2]]
+    samples, asked, third = FieldSamples(dataset, [3, 5, 8, 2], 0), [], threading.Event()
+    original = samples.batch
+
+    def batch(positions: list[int]) -> FieldBatch:
+        asked.append(positions)
+        if len(asked) == 3:
+            third.set()
+        return original(positions)
+
+    samples.batch = batch
+    batches = samples.batches(order)
+    assert not asked
+    first = next(batches)
+    assert third.wait(10)  # nobody asks for it
+    assert asked == order[:3]
+    assert torch.equal(first.inputs, original(order[0]).inputs)
+    for positions, found in zip(order[1:], batches, strict=True):
+        assert torch.equal(found.inputs, original(positions).inputs)
+    assert asked == order
+    assert not any(thread.name.startswith("samples") for thread in threading.enumerate())
+
+
+def test_reading_ahead_ends_with_the_batches_and_tells_what_failed(operator_config: Make) -> None:
+    config = operator_config()
+    dataset = open_dataset(config, config.train_file)
+    samples, threads = FieldSamples(dataset, [3, 5, 8], 0), threading.active_count()
+    with closing(samples.batches([[0]] * 50)) as batches:
+        next(batches)
+        assert threading.active_count() == threads + 1
+    assert threading.active_count() == threads
+    with pytest.raises(IndexError, match="index 7"):
+        list(samples.batches([[0], [7], [1]]))
+    assert threading.active_count() == threads
+    assert list(samples.batches([])) == []
+
+
+def test_samples_that_do_not_fit_are_said_with_what_they_need(operator_config: Make, static: Path) -> None:
+    """16 samples of 2 · 24 numbers in float32 need 3 KiB: 14 to train on, 2 to validate on."""
+    sample = 2 * 24 * 4 / 2**20
+    for samples, kept in ((16, (True, True)), (15, (True, False)), (13, (False, True)), (1, (False, False))):
+        config = operator_config(cache_megabytes=samples * sample)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            data = open_fields(config)
+        assert (data.train.in_memory, data.valid.in_memory) == kept
+        assert len(said) == (0 if all(kept) else 1)
+        if not data.train.in_memory:
+            assert f"14 samples of {static}" in str(said[0].message)
+            assert "with cache_megabytes=1 all" in str(said[0].message)
 
 
 def test_trajectories_are_set_aside_as_a_whole(operator_config: Make, evolution: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,29 @@ def test_killed_before_or_after_anything_it_ends_the_same(
         assert run.run()
         again, again_lines = outcome(run)
         assert all(torch.equal(a, b) for a, b in zip(weights, again, strict=True)), (method, call, after)
+        assert again_lines == lines
+
+
+@pytest.mark.filterwarnings("ignore:.*are read again in every epoch")
+def test_samples_read_ahead_give_the_same_weights_also_after_a_kill(
+    operator_config: Make, tmp_path: Path
+) -> None:
+    kept = trainer(operator_config())
+    kept.run()
+    weights, lines = outcome(kept)
+    for name, kill in (("straight", None), ("killed", 6)):
+        config = operator_config(cache_megabytes=0, output=tmp_path / name)
+        run = trainer(config)
+        assert not run.data.train.in_memory and not run.data.valid.in_memory
+        if kill is not None:
+            kill_at(run, "_step", kill, after=True)
+            with pytest.raises(Killed):
+                run.run()
+            assert not any(thread.name.startswith("samples") for thread in threading.enumerate())
+            run = trainer(config)
+        assert run.run()
+        again, again_lines = outcome(run)
+        assert all(torch.equal(a, b) for a, b in zip(weights, again, strict=True))
         assert again_lines == lines
 
 
