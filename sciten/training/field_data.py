@@ -172,15 +172,19 @@ def open_for(
 
 
 def open_fields(
-    config: OperatorConfig, *, device: torch.device | str = "cpu", progress: bool = False
+    config: OperatorConfig,
+    dataset: FieldDataset | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
 ) -> FieldData:
-    """The samples that a configuration asks for.
+    """The samples that a configuration asks for; `dataset` is its training file where that is open already.
 
     Raises:
         DataError: a file cannot be used, or no trajectory is left to train on.
         ConfigError: a field is unknown, or the window does not fit.
     """
-    dataset = open_dataset(config, config.train_file)
+    dataset = open_dataset(config, config.train_file) if dataset is None else dataset
     owners = trajectories(dataset)
     if config.valid_file is not None:
         chosen, other = np.arange(len(dataset)), open_dataset(config, config.valid_file)

@@ -23,7 +23,6 @@ from sciten.training.rollout import evaluating, require_channels, rollout, scale
 
 _SHOWN_STEPS = 8  # rows of the table; JSON has them all
 _RESAMPLES = 2000
-MEASURES = {"relative_l2": "L2", "relative_h1": "H1"}
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ class FieldEvaluation:
         channels: names of the targets.
         grid: of the fields.
         time_step: from one step to the next; None where nothing varies in time.
-        errors: by the names in `MEASURES`, `[n_samples, n_steps]`.
+        errors: by the names in `sciten.training.field_errors.measures`, `[n_samples, n_steps]`.
         examples: the best, the median and the worst sample.
     """
 
@@ -156,13 +155,15 @@ class FieldEvaluation:
     def rows(self) -> list[list[str]]:
         """The table as cells, headings first."""
         heads = [
-            f"{name} {kind}" for name in MEASURES.values() for kind in ("mean", "95 %", "median", "largest")
+            f"{name.removeprefix('relative_').upper()} {kind}"
+            for name in self.errors
+            for kind in ("mean", "95 %", "median", "largest")
         ]
         table = [["step", "samples", *heads]]
         shown = np.unique(np.linspace(0, self.steps - 1, min(self.steps, _SHOWN_STEPS)).round().astype(int))
         for step in shown if self.steps > 1 else ():
-            table.append(self._row(self._step_name(step), [self.at(step, name) for name in MEASURES]))
-        table.append(self._row("all", [self.overall(name) for name in MEASURES]))
+            table.append(self._row(self._step_name(step), [self.at(step, name) for name in self.errors]))
+        table.append(self._row("all", [self.overall(name) for name in self.errors]))
         return table
 
     def table(self) -> str:
@@ -184,8 +185,10 @@ class FieldEvaluation:
             "samples": len(self.errors["relative_l2"]),
             "time_step": self.time_step,
             "confidence": 0.95,
-            "overall": {name: vars(self.overall(name)) for name in MEASURES},
-            "steps": [{name: vars(self.at(step, name)) for name in MEASURES} for step in range(self.steps)],
+            "overall": {name: vars(self.overall(name)) for name in self.errors},
+            "steps": [
+                {name: vars(self.at(step, name)) for name in self.errors} for step in range(self.steps)
+            ],
             "examples": {entry.name: {"place": entry.place, "error": entry.error} for entry in self.examples},
         }
         found: dict[str, Any] = _finite(document)
@@ -254,7 +257,7 @@ def evaluate_operator(
     bar = tqdm(starts, desc="evaluate", leave=False, disable=None if progress else True)
     with evaluating(model):
         parts = [_errors(model, course, course.starts[start : start + batch_size]) for start in bar]
-        errors = {measure: np.concatenate([part[measure] for part in parts]) for measure in MEASURES}
+        errors = {measure: np.concatenate([part[measure] for part in parts]) for measure in parts[0]}
         examples = _examples(model, course, errors["relative_l2"].mean(1))
     return FieldEvaluation(
         dataset=name,
@@ -269,12 +272,13 @@ def evaluate_operator(
 
 def _errors(model: NeuralOperator, course: Course, starts: Sequence[int]) -> dict[str, np.ndarray]:
     """By measure, `[n_samples, n_steps]`."""
-    found: dict[str, list[np.ndarray]] = {name: [] for name in MEASURES}
+    known = measures(course.dataset.grid)
+    found: dict[str, list[np.ndarray]] = {name: [] for name in known}
     for step, prediction in enumerate(_predictions(model, course, starts)):
-        reference = course.reference(starts, step).to(model.device)
-        for name, measure in measures(course.dataset.grid).items():
-            ratios = measure.ratios(scaled(model, prediction), scaled(model, reference))
-            found[name].append(ratios.double().cpu().numpy())
+        ours = scaled(model, prediction)
+        theirs = scaled(model, course.reference(starts, step).to(model.device))
+        for name, measure in known.items():
+            found[name].append(measure.ratios(ours, theirs).double().cpu().numpy())
     return {name: np.stack(columns, axis=1) for name, columns in found.items()}
 
 

@@ -49,7 +49,7 @@ class FieldTask(Task[NeuralOperator, FieldBatch, Any]):
         """The operator to train, with the scales of its data, and its samples."""
         place = device or self.config.device
         model = build(self.config, self.dataset) if model is None else model
-        data = open_fields(self.config, device=place, progress=progress)
+        data = open_fields(self.config, self.dataset, device=place, progress=progress)
         for samples in (data.train, data.valid):
             if samples is not None:
                 self._require_fit(model, samples)

@@ -23,28 +23,28 @@ _FROM_DATA = ("modes", "periodic", "input_scale", "output_scale")
 _Names = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
 
 
-class H1Loss(Section):
+class FieldLoss(Section):
+    """A loss that is one mean over samples and steps."""
+
+    def weights(self) -> dict[str, float]:
+        """Of the one mean."""
+        return {"fields": 1.0}
+
+
+class H1Loss(FieldLoss):
     """The relative error of values and slopes, see `sciten.training.field_losses.RelativeH1`."""
 
     kind: Literal["relative_h1"] = "relative_h1"
-
-    def weights(self) -> dict[str, float]:
-        """The loss is one mean."""
-        return {"fields": 1.0}
 
     def measure(self, grid: FieldGrid) -> RelativeH1:
         """The loss on a grid."""
         return RelativeH1(grid.lengths, grid.periodic)
 
 
-class L2Loss(Section):
+class L2Loss(FieldLoss):
     """The relative error of values, see `sciten.training.field_losses.RelativeL2`."""
 
     kind: Literal["relative_l2"] = "relative_l2"
-
-    def weights(self) -> dict[str, float]:
-        """The loss is one mean."""
-        return {"fields": 1.0}
 
     def measure(self, grid: FieldGrid) -> RelativeL2:
         """The loss on a grid."""
