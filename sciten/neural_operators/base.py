@@ -135,7 +135,8 @@ class NeuralOperator(nn.Module, ABC):
         if fields.ndim != 2 + self.n_dims or fields.shape[1] != self.in_channels:
             raise ConfigError(
                 f"{type(self).__name__}: expected fields of shape [batch, {self.in_channels}"
-                f"{', points' * self.n_dims}], got {list(fields.shape)}"
+                f"{', points' * self.n_dims}], got {list(fields.shape)}; give it the channels and axes that it "
+                "was made for, or make one for these"
             )
 
     def scales(self) -> dict[str, list[tuple[float, float]]]:

@@ -13,6 +13,7 @@ from sciten.neural_operators.base import NeuralOperator
 from sciten.neural_operators.classes import OPERATORS
 
 FORMAT_NAME = "sciten-operator"
+_SEVERAL = ("inputs", "targets", "periodic", "lengths")
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,10 @@ class Roles:
         inputs, targets: names of fields; inputs also of scalars.
         history: frames among the inputs.
         stride: stored times of the training data from one frame to the next.
-        time_step: time from one frame to the next; None where nothing varies in time.
+        time_step: time from one frame to the next; None where samples have one frame, or none that varies in time.
+        periodic: for each axis of the training data, whether it is periodic; None where the file does not say, as those
+            written before this entry.
+        lengths: of each axis, see `sciten.datasets.Axis.length`; None likewise.
     """
 
     inputs: tuple[str, ...]
@@ -31,6 +35,8 @@ class Roles:
     history: int = 1
     stride: int = 1
     time_step: float | None = None
+    periodic: tuple[bool, ...] | None = None
+    lengths: tuple[float, ...] | None = None
 
 
 def save_operator(
@@ -90,8 +96,8 @@ def load_roles(path: str | os.PathLike[str]) -> Roles | None:
     if given is None:
         return None
     try:
-        return Roles(**given | {key: tuple(given[key]) for key in ("inputs", "targets")})
-    except (TypeError, KeyError) as error:
+        return Roles(**given | {key: tuple(given[key]) for key in _SEVERAL if given.get(key) is not None})
+    except (TypeError, AttributeError) as error:
         raise ModelError(
             f"{place}: the entry 'roles' is damaged ({error}); restore the file from a copy"
         ) from error

@@ -1,6 +1,6 @@
 """The frames that a run trains and validates on: chosen, checked, and prepared once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +47,11 @@ class Frames:
     def batch(self, positions: Sequence[int] | np.ndarray) -> AtomsBatch:
         """The frames at `positions` (0 to `len(self) - 1`) as one batch."""
         return collate([self._prepared(int(position)) for position in positions])
+
+    def batches(self, order: Sequence[Sequence[int]]) -> Generator[AtomsBatch, None, None]:
+        """`batch` for each entry of `order`."""
+        for positions in order:
+            yield self.batch(positions)
 
     def has_label(self, label: str) -> np.ndarray:
         """Which frames carry `label`, `[len(self)]`, bool."""

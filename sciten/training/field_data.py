@@ -1,9 +1,12 @@
 """The samples of fields that a run trains and validates on: chosen, checked, and kept in memory where they fit."""
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from itertools import zip_longest
+from math import ceil, isclose
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +21,19 @@ from sciten.neural_operators.files import Roles
 from sciten.training.data import split
 from sciten.training.operator_config import OperatorConfig
 
+_AHEAD = 2  # batches that are read before they are asked for
 _SAME_TIME = 1e-2  # relative; times may be stored in float32
+_SAME_LENGTH = {
+    True: 1e-2,
+    False: 1e-1,
+}  # relative; an axis that is not periodic ends a spacing earlier on some grids
 
 
 class FieldSamples:
     """Some samples of a dataset as batches. All are kept as one tensor where they fit into memory.
 
-    An operator takes a few milliseconds for a step, so that samples must not be gathered one by one.
+    An operator takes a few milliseconds for a step, so that samples must not be gathered one by one. Those that are not
+    kept are read while the operator works on the batch before.
 
     Args:
         dataset: where the samples stand.
@@ -47,7 +56,9 @@ class FieldSamples:
         self.indices = np.asarray(indices, dtype=np.int64)
         self._kept: FieldBatch | None = None
         first = collate_fields([dataset[int(self.indices[0])]])
-        if _bytes(first) * len(self) <= cache_megabytes * 2**20:
+        #: all samples together
+        self.megabytes = _bytes(first) * len(self) / 2**20
+        if self.megabytes <= cache_megabytes:
             self._kept = _filled(dataset, self.indices, first, progress).to(device)
 
     def __len__(self) -> int:
@@ -59,6 +70,22 @@ class FieldSamples:
             return collate_fields([self.dataset[int(self.indices[int(p)])] for p in positions])
         chosen = torch.as_tensor(positions, device=self._kept.inputs.device)
         return FieldBatch(*(tensor[chosen] for tensor in _tensors(self._kept)))
+
+    def batches(self, order: Sequence[Sequence[int]]) -> Generator[FieldBatch, None, None]:
+        """`batch` for each entry of `order`; a thread reads ahead those that are not kept."""
+        if self.in_memory:
+            yield from map(self.batch, order)
+            return
+        reader, read = ThreadPoolExecutor(1, "samples"), deque[Future[FieldBatch]]()
+        try:
+            for positions in order:
+                read.append(reader.submit(self.batch, positions))
+                if len(read) > _AHEAD:
+                    yield read.popleft().result()
+            while read:
+                yield read.popleft().result()
+        finally:
+            reader.shutdown(cancel_futures=True)
 
     @property
     def in_memory(self) -> bool:
@@ -90,6 +117,18 @@ def open_dataset(config: OperatorConfig, path: Path) -> FieldDataset:
     )
 
 
+def roles_in(config: OperatorConfig, dataset: FieldDataset) -> Roles:
+    """What the channels of an operator are that learns from a dataset, for its file.
+
+    Raises:
+        DataError: samples have several frames, whose times are not equally spaced.
+    """
+    time_step, grid = dataset.time_step if dataset.frames > 1 else None, dataset.grid
+    return Roles(
+        config.inputs, config.targets, config.history, config.stride, time_step, grid.periodic, grid.lengths
+    )
+
+
 def open_for(
     roles: Roles,
     path: str | os.PathLike[str],
@@ -97,15 +136,16 @@ def open_for(
     subsample: int | Sequence[int] = 1,
     dtype: torch.dtype = torch.float32,
 ) -> FieldDataset:
-    """A file of fields as an operator knows them: its channels, and its time from one frame to the next.
+    """A file of fields as an operator knows them: its channels, its domain, and its time from one frame to the next.
 
     Raises:
-        DataError: the file cannot be used, or its times do not hold the operator's time step.
+        DataError: the file cannot be used, is of another domain than the operator was trained on, or its times do not
+            hold the operator's time step.
         ConfigError: it lacks a field.
     """
 
     def opened(stride: int) -> FieldDataset:
-        return _even(
+        dataset = _even(
             FieldDataset(
                 path,
                 inputs=roles.inputs,
@@ -116,6 +156,8 @@ def open_for(
                 dtype=dtype,
             )
         )
+        require_domain(dataset, roles, "that the operator was trained on", "evaluate on")
+        return dataset
 
     if roles.time_step is None:
         return opened(roles.stride)
@@ -130,20 +172,25 @@ def open_for(
 
 
 def open_fields(
-    config: OperatorConfig, *, device: torch.device | str = "cpu", progress: bool = False
+    config: OperatorConfig,
+    dataset: FieldDataset | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
 ) -> FieldData:
-    """The samples that a configuration asks for.
+    """The samples that a configuration asks for; `dataset` is its training file where that is open already.
 
     Raises:
         DataError: a file cannot be used, or no trajectory is left to train on.
         ConfigError: a field is unknown, or the window does not fit.
     """
-    dataset = open_dataset(config, config.train_file)
+    dataset = open_dataset(config, config.train_file) if dataset is None else dataset
     owners = trajectories(dataset)
     if config.valid_file is not None:
         chosen, other = np.arange(len(dataset)), open_dataset(config, config.valid_file)
         aside = np.arange(len(other))
-        _require_same_domain(dataset, other)
+        require_domain(other, roles_in(config, dataset), f"of {config.train_file}", "validate on")
+        _require_same_step(dataset, other)
     else:
         # Windows of one trajectory resemble each other: a trajectory is trained on, or validated on, as a whole.
         ours, theirs = split(np.unique(owners), config.valid_fraction or 0.0, config.valid_seed)
@@ -154,11 +201,24 @@ def open_fields(
             f"{config.train_file}: its {len(np.unique(owners))} trajectories leave none to train on; give a "
             "valid_file, or set valid_fraction=0"
         )
-    room = config.cache_megabytes / 2
-    return FieldData(
-        FieldSamples(dataset, chosen, room, device, progress=progress),
-        FieldSamples(other, aside, room, device, progress=progress) if len(aside) else None,
-    )
+    train = FieldSamples(dataset, chosen, config.cache_megabytes, device, progress=progress)
+    room = config.cache_megabytes - (train.megabytes if train.in_memory else 0)
+    valid = FieldSamples(other, aside, room, device, progress=progress) if len(aside) else None
+    _say_what_is_read_anew(config, [train] if valid is None else [train, valid])
+    return FieldData(train, valid)
+
+
+def _say_what_is_read_anew(config: OperatorConfig, parts: Sequence[FieldSamples]) -> None:
+    """Warn where samples do not fit into memory."""
+    large = [part for part in parts if not part.in_memory]
+    if large:
+        names = ", ".join(f"{len(part)} samples of {part.dataset.paths[0]}" for part in large)
+        needed = ceil(sum(part.megabytes for part in parts))
+        warnings.warn(
+            f"{names} do not fit into cache_megabytes={config.cache_megabytes:g} and are read again in every epoch; with "
+            f"cache_megabytes={needed} all samples stay in memory",
+            stacklevel=2,
+        )
 
 
 def _even(dataset: FieldDataset) -> FieldDataset:
@@ -170,26 +230,43 @@ def _even(dataset: FieldDataset) -> FieldDataset:
     return dataset
 
 
-def _require_same_domain(dataset: FieldDataset, other: FieldDataset) -> None:
-    """Raise `DataError` where two files differ in their axes; the numbers of points may differ."""
-    for a, b in zip_longest(dataset.grid.axes, other.grid.axes):
-        if (
-            a is None
-            or b is None
-            or a.is_periodic != b.is_periodic
-            or abs(a.length - b.length) > 1e-2 * a.length
-        ):
-            raise DataError(
-                f"{other.paths[0]}: expected the axes of {dataset.paths[0]}, {_axes(dataset)}, got {_axes(other)}; "
-                "validate on fields of the same domain"
-            )
+def require_domain(dataset: FieldDataset, roles: Roles, whose: str, what: str) -> None:
+    """Raise `DataError` where the axes of a file are not those of `roles`; the numbers of points may differ.
 
-
-def _axes(dataset: FieldDataset) -> str:
-    kinds = {True: "periodic", False: "bounded"}
-    return ", ".join(
-        f"{axis.name} of length {axis.length:g} ({kinds[axis.is_periodic]})" for axis in dataset.grid.axes
+    Args:
+        dataset: of the file.
+        roles: where they do not say the axes, any will do.
+        whose: axes they are, for the message.
+        what: to do on fields of the same domain, for the message.
+    """
+    if roles.periodic is None or roles.lengths is None:
+        return
+    grid = dataset.grid
+    if grid.periodic == roles.periodic and all(
+        isclose(ours, theirs, rel_tol=_SAME_LENGTH[periodic])
+        for ours, theirs, periodic in zip(grid.lengths, roles.lengths, grid.periodic, strict=True)
+    ):
+        return
+    names = grid.names if len(grid.axes) == len(roles.periodic) else [f"axis {k + 1}" for k in range(3)]
+    raise DataError(
+        f"{dataset.paths[0]}: expected the axes {whose}, {_axes(names, roles.lengths, roles.periodic)}, got "
+        f"{_axes(grid.names, grid.lengths, grid.periodic)}; {what} fields of the same domain"
     )
+
+
+def _require_same_step(dataset: FieldDataset, other: FieldDataset) -> None:
+    """Raise `DataError` where the samples of two files have their frames at other times."""
+    if dataset.frames > 1 and abs(other.time_step - dataset.time_step) > _SAME_TIME * dataset.time_step:
+        raise DataError(
+            f"{other.paths[0]}: expected frames {dataset.time_step:g} of time apart, as in {dataset.paths[0]}, got "
+            f"{other.time_step:g}; validate on fields at the same times"
+        )
+
+
+def _axes(names: Sequence[str], lengths: Sequence[float], periodic: Sequence[bool]) -> str:
+    kinds = {True: "periodic", False: "bounded"}
+    axes = zip(names, lengths, periodic, strict=False)
+    return ", ".join(f"{name} of length {length:g} ({kinds[around]})" for name, length, around in axes)
 
 
 def trajectories(dataset: FieldDataset) -> np.ndarray:

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,10 @@ from sciten.errors import ConfigError, DataError
 from sciten.files import write_text
 from sciten.neural_operators import NeuralOperator
 from sciten.training.field_errors import measures
-from sciten.training.rollout import rollout, scaled
+from sciten.training.rollout import evaluating, require_channels, rollout, scaled
 
 _SHOWN_STEPS = 8  # rows of the table; JSON has them all
 _RESAMPLES = 2000
-MEASURES = {"relative_l2": "L2", "relative_h1": "H1"}
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,7 @@ class Course:
     @classmethod
     def of(cls, dataset: FieldDataset, indices: Sequence[int], steps: int | None = None) -> "Course":
         """For some samples of a dataset; raises `ConfigError` where there are fewer than `steps` steps."""
-        rolls = bool(dataset.channels.state) and dataset.channels.state == dataset.channels.targets
-        if not rolls:
+        if not dataset.autoregressive:
             if steps not in (None, 1):
                 raise ConfigError(
                     f"steps: expected 1, as the targets do not follow from themselves, got {steps}"
@@ -119,7 +118,7 @@ class FieldEvaluation:
         channels: names of the targets.
         grid: of the fields.
         time_step: from one step to the next; None where nothing varies in time.
-        errors: by the names in `MEASURES`, `[n_samples, n_steps]`.
+        errors: by the names in `sciten.training.field_errors.measures`, `[n_samples, n_steps]`.
         examples: the best, the median and the worst sample.
     """
 
@@ -156,13 +155,15 @@ class FieldEvaluation:
     def rows(self) -> list[list[str]]:
         """The table as cells, headings first."""
         heads = [
-            f"{name} {kind}" for name in MEASURES.values() for kind in ("mean", "95 %", "median", "largest")
+            f"{name.removeprefix('relative_').upper()} {kind}"
+            for name in self.errors
+            for kind in ("mean", "95 %", "median", "largest")
         ]
         table = [["step", "samples", *heads]]
         shown = np.unique(np.linspace(0, self.steps - 1, min(self.steps, _SHOWN_STEPS)).round().astype(int))
         for step in shown if self.steps > 1 else ():
-            table.append(self._row(self._step_name(step), [self.at(step, name) for name in MEASURES]))
-        table.append(self._row("all", [self.overall(name) for name in MEASURES]))
+            table.append(self._row(self._step_name(step), [self.at(step, name) for name in self.errors]))
+        table.append(self._row("all", [self.overall(name) for name in self.errors]))
         return table
 
     def table(self) -> str:
@@ -175,8 +176,8 @@ class FieldEvaluation:
         return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
     def to_json(self) -> dict[str, Any]:
-        """The errors as JSON values."""
-        return {
+        """The errors as JSON values; None for those that are no finite numbers, after a rollout that diverged."""
+        document = {
             "model": self.model,
             "dataset": self.dataset,
             "channels": list(self.channels),
@@ -184,17 +185,21 @@ class FieldEvaluation:
             "samples": len(self.errors["relative_l2"]),
             "time_step": self.time_step,
             "confidence": 0.95,
-            "overall": {name: vars(self.overall(name)) for name in MEASURES},
-            "steps": [{name: vars(self.at(step, name)) for name in MEASURES} for step in range(self.steps)],
+            "overall": {name: vars(self.overall(name)) for name in self.errors},
+            "steps": [
+                {name: vars(self.at(step, name)) for name in self.errors} for step in range(self.steps)
+            ],
             "examples": {entry.name: {"place": entry.place, "error": entry.error} for entry in self.examples},
         }
+        found: dict[str, Any] = _finite(document)
+        return found
 
     def write(self, folder: str | os.PathLike[str], prefix: str = "") -> list[Path]:
         """Write `evaluation.json`, `evaluation.txt` and the plots to `folder`; returns the PNG files."""
         from sciten.training.field_plots import error_histogram, error_over_time, example_plot
 
         folder = Path(folder)
-        document = json.dumps(self.to_json(), indent=1, ensure_ascii=False)
+        document = json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
         write_text(folder / f"{prefix}evaluation.json", document + "\n")
         write_text(folder / f"{prefix}evaluation.txt", self.table() + "\n")
         figures = [example_plot(self, folder, prefix), error_histogram(self, folder, prefix)]
@@ -223,7 +228,7 @@ def evaluate_operator(
     model_name: str = "",
     progress: bool = False,
 ) -> FieldEvaluation:
-    """Compare an operator with the fields of a dataset.
+    """Compare an operator, in evaluation mode, with the fields of a dataset.
 
     Where the targets are what varies in time among the inputs, the operator is applied to its own predictions: from
     the first frame of each trajectory to its last one. Otherwise samples are compared one by one.
@@ -238,43 +243,42 @@ def evaluate_operator(
         progress: whether to show a bar on a terminal.
 
     Raises:
-        DataError: there is no sample.
+        DataError: there is no sample, or the times of a rollout are not equally spaced.
         ConfigError: the channels, the grid or the steps do not fit.
     """
     name = ", ".join(str(path) for path in dataset.paths)
     chosen = [int(i) for i in (range(len(dataset)) if indices is None else indices)]
     if not chosen:
         raise DataError(f"{name}: expected samples to evaluate, got none")
-    if len(dataset.channels.targets) != model.out_channels:
-        raise ConfigError(
-            f"{type(model).__name__}: expected {model.out_channels} target channels, got "
-            f"{', '.join(dataset.channels.targets)}"
-        )
+    require_channels(model, dataset)
     course = Course.of(dataset, chosen, steps)
-    parts = []
+    time_step = dataset.time_step if course.steps > 1 else None  # times that are uneven are said at once
     starts = range(0, len(course.starts), batch_size)
-    for start in tqdm(starts, desc="evaluate", leave=False, disable=None if progress else True):
-        parts.append(_errors(model, course, course.starts[start : start + batch_size]))
-    errors = {measure: np.concatenate([part[measure] for part in parts]) for measure in MEASURES}
+    bar = tqdm(starts, desc="evaluate", leave=False, disable=None if progress else True)
+    with evaluating(model):
+        parts = [_errors(model, course, course.starts[start : start + batch_size]) for start in bar]
+        errors = {measure: np.concatenate([part[measure] for part in parts]) for measure in parts[0]}
+        examples = _examples(model, course, errors["relative_l2"].mean(1))
     return FieldEvaluation(
         dataset=name,
         model=model_name or type(model).__name__,
         channels=dataset.channels.targets,
         grid=dataset.grid,
-        time_step=dataset.time_step if course.steps > 1 else None,
+        time_step=time_step,
         errors=errors,
-        examples=_examples(model, course, errors["relative_l2"].mean(1)),
+        examples=examples,
     )
 
 
 def _errors(model: NeuralOperator, course: Course, starts: Sequence[int]) -> dict[str, np.ndarray]:
     """By measure, `[n_samples, n_steps]`."""
-    found: dict[str, list[np.ndarray]] = {name: [] for name in MEASURES}
+    known = measures(course.dataset.grid)
+    found: dict[str, list[np.ndarray]] = {name: [] for name in known}
     for step, prediction in enumerate(_predictions(model, course, starts)):
-        reference = course.reference(starts, step).to(model.device)
-        for name, measure in measures(course.dataset.grid).items():
-            ratios = measure.ratios(scaled(model, prediction), scaled(model, reference))
-            found[name].append(ratios.double().cpu().numpy())
+        ours = scaled(model, prediction)
+        theirs = scaled(model, course.reference(starts, step).to(model.device))
+        for name, measure in known.items():
+            found[name].append(measure.ratios(ours, theirs).double().cpu().numpy())
     return {name: np.stack(columns, axis=1) for name, columns in found.items()}
 
 
@@ -305,6 +309,15 @@ def _examples(model: NeuralOperator, course: Course, errors: np.ndarray) -> tupl
             names, rows, starts, references, predictions, strict=True
         )
     )
+
+
+def _finite(value: Any) -> Any:
+    """A JSON value with None in the place of numbers that JSON has not: NaN and infinities."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _interval(errors: np.ndarray) -> tuple[float | None, float | None]:

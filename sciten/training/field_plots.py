@@ -78,7 +78,8 @@ def _maps(axes: list[Axes], example: Example, evaluation: FieldEvaluation) -> No
     reference, prediction = (_plane(values) for values in (example.reference[0], example.prediction[0]))
     difference = prediction - reference
     low, high = float(reference.min()), float(reference.max())
-    most = float(np.abs(difference).max()) or 1.0
+    sizes = np.abs(difference)
+    most = float(sizes[np.isfinite(sizes)].max(initial=0)) or 1.0
     panels = (
         (reference, "reference", "viridis", low, high),
         (prediction, "prediction", "viridis", low, high),

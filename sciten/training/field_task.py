@@ -10,16 +10,15 @@ import torch
 from torch import Tensor
 
 from sciten.datasets import FieldBatch, FieldDataset
-from sciten.errors import ConfigError
 from sciten.neural_operators import NeuralOperator
-from sciten.neural_operators.files import Roles, load_operator, save_operator
-from sciten.training.field_data import FieldData, FieldSamples, open_dataset, open_fields
+from sciten.neural_operators.files import load_operator, save_operator
+from sciten.training.field_data import FieldData, FieldSamples, open_dataset, open_fields, roles_in
 from sciten.training.field_errors import FieldErrors
 from sciten.training.field_evaluation import FieldEvaluation, evaluate_operator
 from sciten.training.field_models import build
 from sciten.training.freezing import freeze
 from sciten.training.operator_config import OperatorConfig
-from sciten.training.rollout import rollout, scaled
+from sciten.training.rollout import require_channels, rollout, scaled
 from sciten.training.task import LossSums, Panel, Task
 
 
@@ -42,7 +41,7 @@ class FieldTask(Task[NeuralOperator, FieldBatch, Any]):
 
     def check_file(self, path: Path) -> None:
         """Raise `DataError` where a file is none of fields, and `ConfigError` where it has not those asked for."""
-        open_dataset(self.config, path)
+        roles_in(self.config, open_dataset(self.config, path))
 
     def prepare(
         self, model: NeuralOperator | None, *, device: str | None = None, progress: bool = False
@@ -50,10 +49,10 @@ class FieldTask(Task[NeuralOperator, FieldBatch, Any]):
         """The operator to train, with the scales of its data, and its samples."""
         place = device or self.config.device
         model = build(self.config, self.dataset) if model is None else model
-        data = open_fields(self.config, device=place, progress=progress)
+        data = open_fields(self.config, self.dataset, device=place, progress=progress)
         for samples in (data.train, data.valid):
             if samples is not None:
-                self._require_fit(model, samples.batch([0]))
+                self._require_fit(model, samples)
         model = model.to(place).train().requires_grad_(True)
         freeze(model, self.config.freeze)
         return model, data
@@ -106,7 +105,7 @@ class FieldTask(Task[NeuralOperator, FieldBatch, Any]):
     def save(self, model: NeuralOperator, folder: Path, provenance: Mapping[str, str]) -> None:
         """Write the operator with all its modes, and what its channels are."""
         self.begin_epoch(model, self.config.epochs)
-        save_operator(model, folder, provenance=provenance, roles=self.roles)
+        save_operator(model, folder, provenance=provenance, roles=roles_in(self.config, self.dataset))
 
     def load(self, folder: Path) -> NeuralOperator:
         """Read the operator."""
@@ -136,25 +135,15 @@ class FieldTask(Task[NeuralOperator, FieldBatch, Any]):
             ["steps trained on", str(self.config.horizon)],
         ]
 
-    def _require_fit(self, model: NeuralOperator, batch: FieldBatch) -> None:
-        """Raise `ConfigError` where the operator cannot take a batch, or not what follows from its predictions."""
+    def _require_fit(self, model: NeuralOperator, samples: FieldSamples) -> None:
+        """Raise `ConfigError` where the operator cannot take samples, or not what follows from its predictions."""
+        require_channels(model, samples.dataset)
+        batch = samples.batch([0])
         model.require_fields(batch.inputs)
-        if model.out_channels != batch.targets.shape[2]:
-            raise ConfigError(
-                f"{type(model).__name__}: expected {model.out_channels} target channels, got "
-                f"{', '.join(self.dataset.channels.targets)}"
-            )
-        if self.config.horizon > 1:
-            self.dataset.advance(batch.inputs, batch.targets[:, 0])
+        if self.config.horizon > 1 or samples.dataset.autoregressive:
+            samples.dataset.advance(batch.inputs, batch.targets[:, 0])
 
     @cached_property
     def dataset(self) -> FieldDataset:
         """The training file."""
         return open_dataset(self.config, self.config.train_file)
-
-    @cached_property
-    def roles(self) -> Roles:
-        """What the channels of the model are."""
-        config, varies = self.config, self.dataset.fields[self.config.targets[0]].time_varying
-        time_step = self.dataset.time_step if varies else None
-        return Roles(config.inputs, config.targets, config.history, config.stride, time_step)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -139,14 +141,16 @@ class Trainer:
         self._clock = time.perf_counter()
         for model in (self.model, self.average.model):
             self.task.begin_epoch(model, self.state.epoch)
-        batches = self._batches()
-        steps = range(self.state.step, len(batches))
-        for step in tqdm(steps, desc=f"epoch {self.state.epoch}", leave=False, disable=self._hidden):
-            if self._step(batches[step], len(batches)):
-                self._add_time()
-                self.save()
-                return None
-        return self._close_epoch(len(batches))
+        order = self._batches()
+        left = order[self.state.step :]
+        bar = tqdm(left, desc=f"epoch {self.state.epoch}", leave=False, disable=self._hidden)
+        with closing(self._shares(self.data.train, left)) as batches:
+            for samples, batch in zip(bar, batches, strict=True):
+                if self._step(batch, len(samples), len(order)):
+                    self._add_time()
+                    self.save()
+                    return None
+        return self._close_epoch(len(order))
 
     def _batches(self) -> list[list[int]]:
         """The training samples in the order of this epoch, a function of the seed and the epoch alone."""
@@ -154,9 +158,12 @@ class Trainer:
         size = self.config.batch_size
         return [order[start : start + size].tolist() for start in range(0, len(order), size)]
 
-    def _step(self, samples: list[int], n_steps: int) -> bool:
-        """One optimiser step on the global batch `samples`; True, and no step, where a process is to end."""
-        batch, loss = self._share(self.data.train, samples), self.stage.loss
+    def _step(self, batch: Any, n_samples: int, n_steps: int) -> bool:
+        """One optimiser step on this process's part of a global batch of `n_samples`, None where it has none.
+
+        True, and no step, where a process is to end.
+        """
+        loss = self.stage.loss
         n = len(loss.weights())
         local = torch.zeros(n, dtype=torch.float64) if batch is None else self.task.label_counts(batch).cpu()
         counted = self.ranks.total(
@@ -174,14 +181,16 @@ class Trainer:
         self.optimizer.step()
         self.average.update(self.model)
         self.state.step += 1
-        self.state.loss_sum += value * len(samples)
-        self.state.loss_frames += len(samples)
+        self.state.loss_sum += value * n_samples
+        self.state.loss_frames += n_samples
         return False
 
-    def _share(self, samples: Samples[Any], positions: list[int]) -> Any:
-        """This process's part of a batch, None where it has none."""
-        share = self.ranks.share(positions)
-        return samples.batch(share).to(self.device) if share else None
+    def _shares(self, samples: Samples[Any], order: Sequence[Sequence[int]]) -> Generator[Any, None, None]:
+        """This process's part of each batch, None where it has none."""
+        shares = [self.ranks.share(list(positions)) for positions in order]
+        with closing(samples.batches([share for share in shares if share])) as batches:
+            for share in shares:
+                yield next(batches).to(self.device) if share else None
 
     def _backward(self, batch: Any, counts: Tensor, loss: WeightedLoss) -> float:
         """Gradients of this process's part of the loss; returns the loss of the global batch."""
@@ -223,11 +232,12 @@ class Trainer:
         loss, size = self.stage.loss, self.config.valid_batch_size
         errors = self.task.errors(self.device)
         sums = torch.zeros(2, len(loss.weights()), dtype=torch.float64, device=self.device)
-        for start in range(0, len(samples), size):
-            batch = self._share(samples, list(range(start, min(start + size, len(samples)))))
-            if batch is not None:
-                part = self.task.validate(self.average.model, batch, loss, errors)
-                sums += torch.stack([part.sums, part.counts])
+        order = [range(start, min(start + size, len(samples))) for start in range(0, len(samples), size)]
+        with closing(self._shares(samples, order)) as batches:
+            for batch in batches:
+                if batch is not None:
+                    part = self.task.validate(self.average.model, batch, loss, errors)
+                    sums += torch.stack([part.sums, part.counts])
         errors.sums = self.ranks.total(errors.sums)
         sums = self.ranks.total(sums)
         return float(LossSums(sums[0], sums[1]).total(loss, sums[1])), errors.metrics("valid")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from sciten.datasets import FieldGrid
 from sciten.errors import ConfigError
@@ -24,28 +24,28 @@ _FROM_DATA = ("modes", "periodic", "input_scale", "output_scale")
 _Names = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
 
 
-class H1Loss(Section):
+class FieldLoss(Section):
+    """A loss that is one mean over samples and steps."""
+
+    def weights(self) -> dict[str, float]:
+        """Of the one mean."""
+        return {"fields": 1.0}
+
+
+class H1Loss(FieldLoss):
     """The relative error of values and slopes, see `sciten.training.field_losses.RelativeH1`."""
 
     kind: Literal["relative_h1"] = "relative_h1"
-
-    def weights(self) -> dict[str, float]:
-        """The loss is one mean."""
-        return {"fields": 1.0}
 
     def measure(self, grid: FieldGrid) -> RelativeH1:
         """The loss on a grid."""
         return RelativeH1(grid.lengths, grid.periodic)
 
 
-class L2Loss(Section):
+class L2Loss(FieldLoss):
     """The relative error of values, see `sciten.training.field_losses.RelativeL2`."""
 
     kind: Literal["relative_l2"] = "relative_l2"
-
-    def weights(self) -> dict[str, float]:
-        """The loss is one mean."""
-        return {"fields": 1.0}
 
     def measure(self, grid: FieldGrid) -> RelativeL2:
         """The loss on a grid."""
@@ -60,15 +60,24 @@ class IncrementalModes(Section):
 
     Attributes:
         start: modes along each axis in the first epoch, negative ones counted.
-        epochs: in which all take part, or the fraction of all epochs after which they do.
+        epochs: after which all take part: their number, or if below 1 the fraction of all epochs.
     """
 
     start: int = Field(default=4, ge=1)
     epochs: int | float = Field(default=0.5, gt=0)
 
+    @field_validator("epochs")
+    @classmethod
+    def _number_or_fraction(cls, value: int | float) -> int | float:
+        if isinstance(value, float) and value >= 1:
+            raise ValueError(
+                f"expected a whole number of epochs, such as 5, or a fraction of all below 1, such as 0.5, got {value}"
+            )
+        return value
+
     def last(self, epochs: int) -> int:
-        """The first epoch of `epochs` in which all modes take part."""
-        return max(1, round(self.epochs * epochs)) if self.epochs < 1 else int(self.epochs)
+        """The first epoch of `epochs`, counted from 0, in which all modes take part."""
+        return self.epochs if isinstance(self.epochs, int) else max(1, round(self.epochs * epochs))
 
     def modes(self, all_modes: tuple[int, ...], epoch: int, epochs: int) -> tuple[int, ...]:
         """Those that take part in an epoch; they grow by two, a frequency and its negative."""
@@ -118,7 +127,8 @@ class OperatorConfig(RunConfig):
             the grid, or a patch of it, has points. See `Patching` for its `patching`.
         loss: "relative_h1" or "relative_l2". Channels weigh alike, each in units of its standard deviation.
         incremental_modes: see `IncrementalModes`; None for all modes from the start. Not with `max_time`.
-        cache_megabytes: memory for samples; a training set that is larger is read from disk in every epoch.
+        cache_megabytes: memory for samples, first those to train on, then those to validate on. Either that does not
+            fit is read from disk in every epoch, in the background.
     """
 
     inputs: _Names
@@ -159,7 +169,8 @@ class OperatorConfig(RunConfig):
             raise SettingError(
                 "incremental_modes.epochs",
                 f"expected fewer than epochs={self.epochs}, for all modes to be trained, got "
-                f"{self.incremental_modes.epochs:g}",
+                f"{self.incremental_modes.epochs}: they take part after "
+                f"{self.incremental_modes.last(self.epochs)} epochs; make it smaller",
             )
         if self.incremental_modes is not None and self.max_time is not None:
             raise SettingError(

@@ -17,6 +17,8 @@ from sciten.training.operator_config import OperatorConfig
 from sciten.training.run_config import RunConfig
 from sciten.training.sections import SettingError, nearest
 
+_OF_OPERATORS = {"inputs", "targets"}
+
 
 def read_config(path: str | os.PathLike[str] | None, overrides: Sequence[str] = ()) -> RunConfig:
     """A configuration from a YAML file and `key=value` overrides.
@@ -42,7 +44,7 @@ def read_config(path: str | os.PathLike[str] | None, overrides: Sequence[str] = 
 
 
 def _config_class(values: Mapping[str, Any]) -> type[RunConfig]:
-    """Whose settings these are: what `model.kind` or `initial_model` says, a potential's where neither does."""
+    """Whose settings these are: what `model.kind` or `initial_model` says, or what an operator's alone have."""
     model = values.get("model") or {}
     kind = model.get("kind") if isinstance(model, Mapping) else model
     if str(kind) in OPERATORS:
@@ -52,14 +54,15 @@ def _config_class(values: Mapping[str, Any]) -> type[RunConfig]:
             "model.kind", f"unknown {str(kind)!r}, {nearest(str(kind), [*POTENTIALS, *OPERATORS])}"
         )
     initial = values.get("initial_model")
-    if (
-        kind is None
-        and initial is not None
-        and Path(initial).exists()
-        and format_name(initial) == OPERATOR_FORMAT
-    ):
-        return OperatorConfig
-    return TrainConfig
+    if initial is not None and not model:
+        if not Path(str(initial)).exists():
+            raise SettingError(
+                "initial_model",
+                f"expected a model folder, or the output folder of a training, got {str(initial)!r}, which does not "
+                "exist; correct the path",
+            )
+        return OperatorConfig if format_name(str(initial)) == OPERATOR_FORMAT else TrainConfig
+    return OperatorConfig if kind is None and _OF_OPERATORS & set(values) else TrainConfig
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

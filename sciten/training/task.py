@@ -5,7 +5,7 @@ The loop, its checkpoints and its reports know steps, weights and losses; a task
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -45,6 +45,10 @@ class Samples(Protocol[AnyBatch]):
 
     def batch(self, positions: Sequence[int]) -> AnyBatch:
         """Those at `positions` (0 to `len(self) - 1`)."""
+        ...
+
+    def batches(self, order: Sequence[Sequence[int]]) -> Generator[AnyBatch, None, None]:
+        """`batch` for each entry of `order`, which may be read before it is asked for; closing ends the reading."""
         ...
 
 

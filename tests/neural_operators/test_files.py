@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ import torch
 
 from sciten.errors import ConfigError, ModelError
 from sciten.model_files import format_name
-from sciten.neural_operators.files import load_operator, save_operator
+from sciten.neural_operators.files import Roles, load_operator, load_roles, save_operator
 from sciten.potentials import load_potential
 from tests.operators import TOYS, ToyOperator
 
@@ -76,3 +77,28 @@ def test_scales_in_whole_numbers_are_real_numbers() -> None:
     assert whole.dtype == torch.float32
     fields = torch.full((1, 1, 4), 0.7)
     assert torch.equal(whole(fields), real(fields))
+
+
+@pytest.mark.parametrize(
+    "roles",
+    [
+        Roles(("a", "b"), ("u",)),
+        Roles(("u",), ("u",), 2, 3, 0.5, periodic=(True, False), lengths=(1.0, 2.5)),
+    ],
+)
+def test_roles_come_back(roles: Roles, tmp_path: Path) -> None:
+    save_operator(made(), tmp_path, roles=roles, classes=TOYS)
+    assert load_roles(tmp_path) == roles
+    document = json.loads((tmp_path / "model.json").read_text())
+    for name in ("periodic", "lengths"):  # which files of earlier versions lack
+        del document["roles"][name]
+    (tmp_path / "model.json").write_text(json.dumps(document))
+    assert load_roles(tmp_path) == replace(roles, periodic=None, lengths=None)
+
+
+@pytest.mark.parametrize("damage", [{"inputs": ["a"]}, {"inputs": 1, "targets": ["u"]}, {"lenghts": [1]}, []])
+def test_damaged_roles_are_said(damage: object, folder: Path) -> None:
+    document = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(document | {"roles": damage}))
+    with pytest.raises(ModelError, match=r"the entry 'roles' is damaged .*restore the file"):
+        load_roles(folder)

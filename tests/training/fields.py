@@ -1,6 +1,6 @@
 """Small datasets of fields whose solution is known in closed form."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +38,12 @@ def write_static(path: Path, samples: int = 16, n: int = POINTS, seed: int = 0) 
     return path
 
 
-def write_evolution(path: Path, samples: int = 6, times: int = 7, seed: int = 0) -> Path:
-    """Trajectories of a field under diffusion, a tenth of a unit of time from frame to frame."""
+def write_evolution(
+    path: Path, samples: int = 6, times: int = 7, seed: int = 0, stored: Sequence[float] | None = None
+) -> Path:
+    """Trajectories of a field under diffusion, a tenth of a unit of time from frame to frame, or at times `stored`."""
     rng = np.random.default_rng(seed)
-    stored = 0.1 * np.arange(times)
+    stored = 0.1 * np.arange(times) if stored is None else stored
     with FieldWriter(
         path, name="heat", axes=[Axis.periodic("x", POINTS)], fields=[Field("u")], times=stored
     ) as writer:

@@ -1,11 +1,15 @@
+import threading
+import warnings
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from sciten.datasets import Axis, Field, FieldWriter
+from sciten.datasets import Axis, Field, FieldBatch, FieldWriter
 from sciten.errors import ConfigError, DataError
 from sciten.neural_operators.files import Roles
 from sciten.training import OperatorConfig
@@ -25,6 +29,60 @@ def test_batches_do_not_depend_on_the_cache(operator_config: Make) -> None:
         assert torch.equal(ours.inputs, theirs.inputs)
         assert torch.equal(ours.targets, theirs.targets)
     assert torch.equal(kept.batch([1]).inputs[0], dataset[5].inputs)
+
+
+def test_what_does_not_fit_is_read_ahead_in_order_and_no_further(operator_config: Make) -> None:
+    config = operator_config()
+    dataset, order = open_dataset(config, config.train_file), [[3, 1], [0], [2, 3], [1], [1, 0], [2]]
+    samples, asked, third = FieldSamples(dataset, [3, 5, 8, 2], 0), [], threading.Event()
+    original = samples.batch
+
+    def batch(positions: list[int]) -> FieldBatch:
+        asked.append(positions)
+        if len(asked) == 3:
+            third.set()
+        return original(positions)
+
+    samples.batch = batch
+    batches = samples.batches(order)
+    assert not asked
+    first = next(batches)
+    assert third.wait(10)  # nobody asks for it
+    assert asked == order[:3]
+    assert torch.equal(first.inputs, original(order[0]).inputs)
+    for positions, found in zip(order[1:], batches, strict=True):
+        assert torch.equal(found.inputs, original(positions).inputs)
+    assert asked == order
+    assert not any(thread.name.startswith("samples") for thread in threading.enumerate())
+
+
+def test_reading_ahead_ends_with_the_batches_and_tells_what_failed(operator_config: Make) -> None:
+    config = operator_config()
+    dataset = open_dataset(config, config.train_file)
+    samples, threads = FieldSamples(dataset, [3, 5, 8], 0), threading.active_count()
+    with closing(samples.batches([[0]] * 50)) as batches:
+        next(batches)
+        assert threading.active_count() == threads + 1
+    assert threading.active_count() == threads
+    with pytest.raises(IndexError, match="index 7"):
+        list(samples.batches([[0], [7], [1]]))
+    assert threading.active_count() == threads
+    assert list(samples.batches([])) == []
+
+
+def test_samples_that_do_not_fit_are_said_with_what_they_need(operator_config: Make, static: Path) -> None:
+    """16 samples of 2 · 24 numbers in float32 need 3 KiB: 14 to train on, 2 to validate on."""
+    sample = 2 * 24 * 4 / 2**20
+    for samples, kept in ((16, (True, True)), (15, (True, False)), (13, (False, True)), (1, (False, False))):
+        config = operator_config(cache_megabytes=samples * sample)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            data = open_fields(config)
+        assert (data.train.in_memory, data.valid.in_memory) == kept
+        assert len(said) == (0 if all(kept) else 1)
+        if not data.train.in_memory:
+            assert f"14 samples of {static}" in str(said[0].message)
+            assert "with cache_megabytes=1 all" in str(said[0].message)
 
 
 def test_trajectories_are_set_aside_as_a_whole(operator_config: Make, evolution: Path) -> None:
@@ -87,3 +145,32 @@ def test_validation_is_on_the_same_domain_but_on_any_grid(operator_config: Make,
             DataError, match=rf"{name}\.h5: expected the axes of .*length 1 \(periodic\), got x of"
         ):
             open_fields(operator_config(valid_file=path))
+        known = Roles(("before",), ("after",), periodic=(True,), lengths=(1.0,))
+        with pytest.raises(
+            DataError,
+            match=rf"{name}\.h5: .*axes that the operator was trained on, x of length 1 .*evaluate on",
+        ):
+            open_for(known, path)
+        assert len(open_for(replace(known, periodic=None, lengths=None), path)) == 1  # of an older model
+
+
+def test_an_axis_that_ends_a_spacing_earlier_is_the_same_domain(tmp_path: Path) -> None:
+    """Centres of 10 and of 40 cells of an interval."""
+    fields = [Field("before", time_varying=False), Field("after", time_varying=False)]
+    for n in (10, 40):
+        axis = Axis("x", (np.arange(n) + 0.5) / n)
+        with FieldWriter(tmp_path / f"{n}.h5", name="cells", axes=[axis], fields=fields) as writer:
+            writer.append({"before": np.arange(float(n)), "after": np.ones(n)})
+    roles = Roles(("before",), ("after",), periodic=(False,), lengths=(0.9,))
+    assert open_for(roles, tmp_path / "40.h5").grid.shape == (40,)
+    assert open_for(roles, tmp_path / "10.h5").grid.shape == (10,)
+    with pytest.raises(DataError, match=r"x of length 0\.7 .*got x of length 0\.9"):
+        open_for(replace(roles, lengths=(0.7,)), tmp_path / "10.h5")
+
+
+def test_the_axes_of_an_operator_are_counted(static: Path) -> None:
+    flat = Roles(("before",), ("after",), periodic=(True, False), lengths=(1.0, 2.0))
+    with pytest.raises(
+        DataError, match=r"axis 1 of length 1 \(periodic\), axis 2 of length 2 \(bounded\), got x of"
+    ):
+        open_for(flat, static)

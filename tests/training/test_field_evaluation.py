@@ -1,4 +1,6 @@
 import json
+import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,13 @@ from PIL import Image
 
 from sciten.datasets import Axis, Field, FieldDataset, FieldWriter
 from sciten.errors import ConfigError, DataError
+from sciten.neural_operators import TFNO, TuckerFactors
 from sciten.training import evaluate_operator
 from sciten.training.field_errors import FieldErrors
 from sciten.training.field_evaluation import Course, Summary
+from sciten.training.rollout import evaluating
 from tests.operators import ToyOperator
+from tests.training.fields import write_evolution
 
 
 def factor(value: float, inputs: int = 1) -> ToyOperator:
@@ -111,8 +116,9 @@ def test_writes_json_table_and_figures(evolution: Path, tmp_path: Path) -> None:
     assert lines[2].split()[:5] == ["1", "(t", "+", "0.1)", "6"]
 
 
+@pytest.mark.parametrize("value", [1.0, float("nan"), float("inf")])
 @pytest.mark.parametrize("n_axes", [2, 3])
-def test_figures_of_more_axes(n_axes: int, tmp_path: Path) -> None:
+def test_figures_of_more_axes(n_axes: int, value: float, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     axes = [Axis.bounded(name, 6) for name in "xyz"[:n_axes]]
     fields = [Field(name, time_varying=False) for name in ("a", "u")]
@@ -120,15 +126,30 @@ def test_figures_of_more_axes(n_axes: int, tmp_path: Path) -> None:
         for _ in range(4):
             writer.append({"a": rng.normal(size=(6,) * n_axes), "u": rng.normal(size=(6,) * n_axes)})
     model = ToyOperator(1, 1, periodic=(False,) * n_axes)
+    with torch.no_grad():
+        model.weight.fill_(value)
     evaluation = evaluate_operator(model, FieldDataset(tmp_path / "f.h5", inputs=["a"], targets=["u"]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shown(evaluation.write(tmp_path))
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e200])
+def test_a_rollout_that_diverges_shows_in_the_errors_and_is_json(
+    evolution: Path, value: float, tmp_path: Path
+) -> None:
+    evaluation = evaluate_operator(factor(value), opened(evolution))
+    assert not np.isfinite(evaluation.overall().mean)
     shown(evaluation.write(tmp_path))
 
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
 
-def test_a_prediction_that_is_no_number_shows_in_the_errors(static: Path, tmp_path: Path) -> None:
-    dataset = FieldDataset(static, inputs=["before"], targets=["after"])
-    evaluation = evaluate_operator(factor(float("nan")), dataset)
-    assert np.isnan(evaluation.overall().mean)
-    evaluation.write(tmp_path)
+    document = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=refuse)
+    assert document["overall"]["relative_l2"]["mean"] is None
+    assert document["examples"]["worst"]["error"] is None
+    assert document["samples"] == 6  # the rest stays
+    assert {"nan", "inf"} & set(re.findall(r"nan|inf", evaluation.table()))
 
 
 def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
@@ -159,14 +180,48 @@ def test_errors_by_step_add_up_over_batches(steps: int, batches: int, seed: int)
     assert ("valid_relative_l2_last" in found) == (steps > 1)
 
 
+def test_uneven_times_are_said_before_a_rollout(tmp_path: Path) -> None:
+    class Untouched(ToyOperator):
+        def transform(self, fields: torch.Tensor) -> torch.Tensor:
+            raise AssertionError("the model was asked")
+
+    with pytest.raises(DataError, match="expected equally spaced times"):
+        evaluate_operator(Untouched(1, 1), opened(write_evolution(tmp_path / "u.h5", stored=[0, 0.1, 0.3])))
+
+
+def test_dropout_is_for_training_only(static: Path) -> None:
+    dataset = FieldDataset(static, inputs=["before"], targets=["after"])
+    factors = TuckerFactors(rank=0.9)
+    model = TFNO(1, 1, modes=[8], hidden_channels=16, n_layers=2, factorization=factors, dropout=0.5).train()
+    model.blocks[0].eval()
+    modes = [module.training for module in model.modules()]
+    inputs = dataset[0].inputs[None]
+    assert not torch.equal(model(inputs), model(inputs))  # there is something to leave out
+    once, again = (evaluate_operator(model, dataset).errors["relative_l2"] for _ in range(2))
+    np.testing.assert_array_equal(once, again)
+    np.testing.assert_array_equal(once, evaluate_operator(model.eval(), dataset).errors["relative_l2"])
+    model.train().blocks[0].eval()
+    with pytest.raises(ZeroDivisionError), evaluating(model):
+        assert not any(module.training for module in model.modules())
+        _ = 1 / 0
+    assert [module.training for module in model.modules()] == modes
+
+
 def test_what_cannot_be_compared_is_said(static: Path) -> None:
     dataset = FieldDataset(static, inputs=["before"], targets=["after"])
     with pytest.raises(DataError, match="expected samples to evaluate, got none"):
         evaluate_operator(factor(1.0), dataset, indices=[])
-    with pytest.raises(ConfigError, match="expected 2 target channels, got after"):
+    with pytest.raises(
+        ConfigError,
+        match=r"static\.h5: expected 2 channels as targets, .*got 1 \(after\); name other targets",
+    ):
         evaluate_operator(ToyOperator(1, 2), dataset)
-    with pytest.raises(ConfigError, match=r"\[batch, 2, points\]"):
+    with pytest.raises(
+        ConfigError, match=r"static\.h5: expected 2 channels as inputs, .*got 1 \(before\); name other inputs"
+    ):
         evaluate_operator(factor(1.0, 2), dataset)
+    with pytest.raises(ConfigError, match=r"static\.h5: expected fields on 2 axes, .*got x; .*other data"):
+        evaluate_operator(ToyOperator(1, 1, periodic=(True, True)), dataset)
     with pytest.raises(
         ConfigError, match="steps: expected 1, as the targets do not follow from themselves, got 2"
     ):

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from sciten.datasets import Axis, Field, FieldWriter
+from sciten.datasets import Axis, Field, FieldDataset, FieldWriter
 from sciten.errors import ConfigError, DataError
-from sciten.neural_operators import FNO, NeuralOperator, load_operator
+from sciten.neural_operators import FNO, NeuralOperator, load_operator, save_operator
 from sciten.neural_operators.files import Roles, load_roles
-from sciten.training import OperatorConfig, train
+from sciten.training import OperatorConfig, evaluate_operator, train
 from sciten.training.checkpoint import identity, read_checkpoint
 from sciten.training.distributed import Ranks
+from sciten.training.field_data import open_for
 from sciten.training.field_task import FieldTask
 from sciten.training.loop import Trainer, checkpoint_path
 from tests.operators import ToyOperator
+from tests.training.fields import write_evolution
 from tests.training.test_resume import Killed, kill_at, outcome
 
 Make = Callable[..., OperatorConfig]
@@ -44,7 +47,7 @@ def test_learns_diffusion(operator_config: Make, tmp_path: Path) -> None:
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"model", "report.html", "evaluation.json", "fields.png", "learning_curves.png"} <= names
     assert "neural operator" in (tmp_path / "run/report.html").read_text()
-    assert load_roles(tmp_path / "run") == Roles(("before",), ("after",))
+    assert load_roles(tmp_path / "run") == Roles(("before",), ("after",), periodic=(True,), lengths=(1.0,))
     assert train(operator_config(epochs=30), progress=False).already_complete
 
 
@@ -110,31 +113,29 @@ def test_training_and_validation_measure_the_same(operator_config: Make, loss: s
     assert errors[f"valid_{loss}"] == pytest.approx(value, rel=1e-5)
 
 
-def test_channels_weigh_alike_whatever_their_units(operator_config: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("channel", [0, 1])
+def test_channels_weigh_alike_whatever_their_units(
+    operator_config: Make, tmp_path: Path, channel: int
+) -> None:
+    """One of two equal patterns, of which one is in a unit a million times smaller, is wrong by a tenth of itself."""
     rng = np.random.default_rng(0)
-    axes = [Axis.periodic("x", 8)]
     names = ("a", "small", "large")
-    with FieldWriter(
-        tmp_path / "two.h5", name="two", axes=axes, fields=[Field(name, time_varying=False) for name in names]
-    ) as writer:
-        for _ in range(8):
-            values = rng.normal(size=(3, 8))
-            writer.append(dict(zip(names, (values[0], values[1], 1e6 * values[2]), strict=True)))
+    fields = [Field(name, time_varying=False) for name in names]
+    with FieldWriter(tmp_path / "two.h5", name="two", axes=[Axis.periodic("x", 8)], fields=fields) as writer:
+        for pattern in rng.normal(size=(8, 8)):
+            writer.append(dict(zip(names, (pattern, pattern, 1e6 * pattern), strict=True)))
     config = operator_config(
         train_file=tmp_path / "two.h5", inputs="a", targets=["small", "large"], loss="relative_l2"
     )
     task = config.task()
     model, data = task.prepare(ToyOperator(1, 2, output_scale=[(0, 1), (0, 1e6)]))
     with torch.no_grad():
-        model.weight.zero_()
+        model.weight.fill_(1)
+        model.weight[channel] = 0.9
     batch = data.train.batch(range(4))
-    halved = batch.targets.clone()
-    for channel in (0, 1):
-        changed = type(batch)(
-            batch.inputs, halved.index_fill(2, torch.tensor([channel]), 0.0), batch.parameters
-        )
-        # Nothing is predicted: each sample is wrong by its own size, whichever channel is empty.
-        assert task.loss_sums(model, changed, config.loss).sums.item() == pytest.approx(4, rel=1e-5)
+    expected = pytest.approx(0.1 / 2**0.5, rel=1e-5)
+    assert task.loss_sums(model, batch, config.loss).sums.item() / 4 == expected
+    assert evaluate_operator(model, task.dataset).overall().mean == expected
 
 
 def test_killed_before_or_after_anything_it_ends_the_same(
@@ -167,6 +168,29 @@ def test_killed_before_or_after_anything_it_ends_the_same(
         assert run.run()
         again, again_lines = outcome(run)
         assert all(torch.equal(a, b) for a, b in zip(weights, again, strict=True)), (method, call, after)
+        assert again_lines == lines
+
+
+@pytest.mark.filterwarnings("ignore:.*do not fit into cache_megabytes")
+def test_samples_read_ahead_give_the_same_weights_also_after_a_kill(
+    operator_config: Make, tmp_path: Path
+) -> None:
+    kept = trainer(operator_config())
+    kept.run()
+    weights, lines = outcome(kept)
+    for name, kill in (("straight", None), ("killed", 6)):
+        config = operator_config(cache_megabytes=0, output=tmp_path / name)
+        run = trainer(config)
+        assert not run.data.train.in_memory and not run.data.valid.in_memory
+        if kill is not None:
+            kill_at(run, "_step", kill, after=True)
+            with pytest.raises(Killed):
+                run.run()
+            assert not any(thread.name.startswith("samples") for thread in threading.enumerate())
+            run = trainer(config)
+        assert run.run()
+        again, again_lines = outcome(run)
+        assert all(torch.equal(a, b) for a, b in zip(weights, again, strict=True))
         assert again_lines == lines
 
 
@@ -216,6 +240,35 @@ def test_an_earlier_operator_goes_on(operator_config: Make, tmp_path: Path) -> N
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), earlier.parameters(), strict=True))
 
 
+def test_an_earlier_operator_goes_on_with_its_own_channels_and_domain(
+    operator_config: Make, tmp_path: Path
+) -> None:
+    earlier = tmp_path / "earlier"
+    save_operator(FNO(1, 1, modes=[8], hidden_channels=8), earlier, roles=Roles(("before",), ("after",)))
+    onward = {"model": {}, "initial_model": earlier, "epochs": 1}
+    assert train(
+        operator_config(**onward), progress=False
+    ).finished  # of an older file the domain is not known
+    with pytest.raises(
+        ConfigError, match=r"inputs: expected before, as initial_model=.* got after; set them so"
+    ):
+        train(
+            operator_config(**onward, inputs="after", targets="before", output=tmp_path / "a"), progress=False
+        )
+    long = Roles(("before",), ("after",), periodic=(True,), lengths=(2.0,))
+    save_operator(FNO(1, 1, modes=[8], hidden_channels=8), earlier, roles=long)
+    with pytest.raises(
+        DataError, match=r"axes that initial_model=.* x of length 2 \(periodic\), got x of length 1"
+    ):
+        train(operator_config(**onward, output=tmp_path / "b"), progress=False)
+    save_operator(
+        FNO(1, 1, modes=[8], hidden_channels=8), earlier, roles=Roles(("before",), ("after",), history=2)
+    )
+    with pytest.raises(ConfigError, match=r"history: expected 2, as initial_model=.* got 1"):
+        train(operator_config(**onward, output=tmp_path / "c"), progress=False)
+    assert not any((tmp_path / name).exists() for name in "abc")
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -251,6 +304,49 @@ def test_a_rollout_needs_targets_that_are_inputs(operator_config: Make, tmp_path
     config = operator_config(train_file=tmp_path / "two.h5", inputs="u", targets="v", horizon=2)
     with pytest.raises(ConfigError, match="a rollout needs targets that are the inputs varying in time"):
         train(config, progress=False)
+    settings = {"train_file": tmp_path / "two.h5", "inputs": ["u", "v"]}
+    with pytest.raises(
+        ConfigError, match=r"in the order of the inputs .*\(u, v\), .*, got v, u; name them in"
+    ):
+        train(operator_config(**settings, targets=["v", "u"]), progress=False)
+    assert not config.output.exists()
+    model, _ = operator_config(**settings, targets=["u", "v"]).task().prepare(None)
+    with pytest.raises(ConfigError, match=r"in the order of the inputs .*\(u, v\)"):
+        evaluate_operator(model, FieldDataset(tmp_path / "two.h5", inputs=["u", "v"], targets=["v", "u"]))
+
+
+def test_uneven_times_are_refused_before_training(operator_config: Make, tmp_path: Path) -> None:
+    uneven = write_evolution(tmp_path / "uneven.h5", stored=[0, 0.1, 0.3])
+    settings = {"inputs": "u", "targets": "u"}
+    with pytest.raises(
+        DataError, match=r"uneven\.h5: expected equally spaced times, got steps from 0\.1 to 0\.2"
+    ):
+        train(operator_config(train_file=uneven, **settings), progress=False)
+    even = write_evolution(tmp_path / "even.h5", stored=[0, 0.1, 0.2])
+    with pytest.raises(DataError, match=r"uneven\.h5: expected equally spaced times"):
+        train(operator_config(train_file=even, valid_file=uneven, **settings), progress=False)
+    slow = write_evolution(tmp_path / "slow.h5", stored=[0, 0.2, 0.4])
+    with pytest.raises(
+        DataError, match=r"slow\.h5: expected frames 0\.1 of time apart, as in .*even\.h5, got 0\.2"
+    ):
+        train(operator_config(train_file=even, valid_file=slow, **settings), progress=False)
+    assert not operator_config().output.exists()
+
+
+def test_one_frame_needs_no_time_step(operator_config: Make, tmp_path: Path) -> None:
+    """A static coefficient and the one time of a solution, as collections of steady flows have them."""
+    rng = np.random.default_rng(0)
+    fields = [Field("a", time_varying=False), Field("u")]
+    with FieldWriter(
+        tmp_path / "one.h5", name="one", axes=[Axis.periodic("x", 8)], fields=fields, times=[0.0]
+    ) as writer:
+        for _ in range(4):
+            writer.append({"a": rng.normal(size=8), "u": rng.normal(size=(1, 8))})
+    config = operator_config(train_file=tmp_path / "one.h5", inputs="a", targets="u", epochs=1)
+    assert train(config, progress=False).finished
+    roles = load_roles(config.output)
+    assert roles is not None and roles.time_step is None
+    assert len(open_for(roles, tmp_path / "one.h5")) == 4
 
 
 def test_files_without_statistics_or_with_structures_are_refused(

@@ -35,6 +35,26 @@ def test_an_earlier_operator_decides_too(tmp_path: Path) -> None:
     assert isinstance(read_config(None, [*settings, f"initial_model={tmp_path}"]), OperatorConfig)
 
 
+def test_a_mistyped_earlier_model_is_said_first() -> None:
+    settings = [entry for entry in REQUIRED if not entry.startswith("model")]
+    for others in (settings, settings[:2]):
+        with pytest.raises(
+            ConfigError, match=r"initial_model: expected a model folder, .*'runn', which does not"
+        ):
+            read_config(None, [*others, "initial_model=runn"])
+
+
+def test_fields_alone_say_that_an_operator_is_trained() -> None:
+    settings = [entry for entry in REQUIRED if not entry.startswith("model")]
+    config = read_config(None, [*settings, "model.modes=[6]"])
+    assert isinstance(config, OperatorConfig)
+    assert config.model["kind"] == "FNO" and config.model["modes"] == [6]
+    with pytest.raises(ConfigError, match=r"targets: required.*targets=\.\.\."):
+        read_config(None, settings[:-1])
+    with pytest.raises(ConfigError, match="inputs: unknown key"):
+        read_config(None, [*settings, "model=MACE"])
+
+
 def test_values_and_yaml_say_the_same(tmp_path: Path) -> None:
     built = OperatorConfig(
         train_file="data.h5",
@@ -90,6 +110,12 @@ def test_model_settings_are_the_constructors_arguments(kind: type[NeuralOperator
         ("inputs=[]", "inputs: expected names of fields, got none"),
         ("incremental_modes.epochs=100", "incremental_modes.epochs: expected fewer than epochs=100"),
         (
+            "incremental_modes.epochs=0.999",
+            r"than epochs=100, .* got 0\.999: they take part after 100 epochs",
+        ),
+        ("incremental_modes.epochs=1.0", r"incremental_modes.epochs: expected a whole number .* got 1\.0"),
+        ("incremental_modes.epochs=2.7", r"incremental_modes.epochs: .* or a fraction .* below 1.* got 2\.7"),
+        (
             "model.patching={patches: [2, 2], paddin: 0.1}",
             "model.patching.paddin: unknown key, did you mean 'padding'",
         ),
@@ -130,6 +156,13 @@ def test_the_settings_of_patching_are_the_arguments_of_the_value() -> None:
 def test_missing_fields_say_how_to_give_them() -> None:
     with pytest.raises(ConfigError, match=r"inputs: required.*inputs=\.\.\."):
         read_config(None, ["train_file=a.h5", "output=run", "model=FNO", "targets=u"])
+
+
+def test_modes_are_complete_after_a_number_or_a_fraction_of_epochs() -> None:
+    assert read("incremental_modes.epochs=3").incremental_modes.last(10) == 3
+    assert IncrementalModes(epochs=1).last(10) == 1
+    assert IncrementalModes(epochs=0.25).last(40) == 10
+    assert IncrementalModes(epochs=0.01).last(10) == 1
 
 
 def test_modes_grow_by_frequencies_until_all_take_part() -> None:

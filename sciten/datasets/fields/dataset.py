@@ -175,6 +175,27 @@ class FieldDataset(Dataset[FieldSample]):
         )
 
     @property
+    def frames(self) -> int:
+        """Frames that a sample has: those of its history, then those to predict; 0 where nothing varies in time."""
+        return self.history * bool(self._state) + self.horizon * self._varies(self.targets[0])
+
+    @property
+    def autoregressive(self) -> bool:
+        """Whether predictions can be fed back: the targets are what varies in time among the inputs.
+
+        Raises:
+            ConfigError: they are, but not in the same order.
+        """
+        state, targets = self.channels.state, self.channels.targets
+        if state != targets and sorted(state) == sorted(targets):
+            raise ConfigError(
+                "FieldDataset: expected targets in the order of the inputs that vary in time "
+                f"({', '.join(state)}), for predictions to be fed back, got {', '.join(targets)}; name them in the "
+                "same order"
+            )
+        return state == targets
+
+    @property
     def time_step(self) -> float:
         """Time from one frame of a sample to the next.
 
@@ -219,7 +240,7 @@ class FieldDataset(Dataset[FieldSample]):
             ConfigError: the targets are not what varies in time among the inputs, in the same order.
         """
         n = len(self.channels.state)
-        if self.channels.state != self.channels.targets:
+        if not self.autoregressive:
             raise ConfigError(
                 f"FieldDataset: a rollout needs targets that are the inputs varying in time "
                 f"({', '.join(self.channels.state) or 'none'}), got {', '.join(self.channels.targets)}"
@@ -271,14 +292,13 @@ class FieldDataset(Dataset[FieldSample]):
 
     def _windows_of(self, layout: Layout) -> int:
         """Number of starts at which a window fits."""
-        frames = self.history * bool(self._state) + self.horizon * self._varies(self.targets[0])
-        if frames == 0:
+        if self.frames == 0:
             return 1
-        windows = layout.n_times - (frames - 1) * self.stride
+        windows = layout.n_times - (self.frames - 1) * self.stride
         if windows < 1:
             raise ConfigError(
                 f"FieldDataset: expected history, horizon and stride that fit into the {layout.n_times} times of "
-                f"{layout.path}, got {frames} frames {self.stride} apart; take fewer"
+                f"{layout.path}, got {self.frames} frames {self.stride} apart; take fewer"
             )
         return windows
 

@@ -180,11 +180,19 @@ def test_rollouts_reproduce_the_windows(flow):
     )
     now, then = collate_fields([dataset[0]]), collate_fields([dataset[1]])
     assert torch.equal(dataset.advance(now.inputs, now.targets[:, 0]), then.inputs)
+    assert dataset.autoregressive
     other = FieldDataset(flow[0], inputs=["velocity"], targets=["vorticity"])
     with pytest.raises(
         ConfigError, match=r"a rollout needs targets .*\(velocity_x, velocity_y\), got vorticity"
     ):
         other.advance(now.inputs, now.targets[:, 0])
+    static = FieldDataset(flow[0], inputs=["forcing"], targets=["forcing"])
+    assert not other.autoregressive and not static.autoregressive
+    swapped = FieldDataset(flow[0], inputs=["vorticity", "velocity"], targets=["velocity", "vorticity"])
+    with pytest.raises(
+        ConfigError, match=r"in the order of .*\(vorticity, velocity_x, .*; name them in the same"
+    ):
+        _ = swapped.autoregressive
 
 
 def test_batches(flow):

@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 import sciten
 from sciten.cli.benchmarks.neural_operators.candidates import spectral_parameters
-from sciten.datasets import FieldDataset
 from sciten.errors import DivergenceError
 from sciten.files import sha256, write_text
 from sciten.neural_operators import FNO
@@ -119,15 +118,10 @@ def errors(model: FNO, config: OperatorConfig, file: Path) -> dict[str, float]:
             batch = samples.batch(range(start, min(start + config.valid_batch_size, len(samples))))
             sums.add(0, scaled(model, model(batch.inputs)), scaled(model, batch.targets[:, 0]))
         found = {"error": sums.metrics("test")["test_relative_l2"]}
-        if rolls(dataset):
+        if dataset.autoregressive:
             by_step = evaluate_operator(model, dataset).errors["relative_l2"].mean(0)
             found["rollout_error"] = float(by_step[-1])
     return found
-
-
-def rolls(dataset: FieldDataset) -> bool:
-    """Whether predictions can be predicted from."""
-    return dataset.channels.state == dataset.channels.targets
 
 
 def _curve(lines: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
