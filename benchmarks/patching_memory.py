@@ -173,6 +173,8 @@ def main() -> None:
             case[f"{key}_times_less"] = round(cases[0][f"{key}_mb"] / case[f"{key}_mb"], 2)
         print(json.dumps(case))
     result = {
+        "model": "TFNO, 32 hidden channels, 16² modes, Tucker weights of a twentieth",
+        "allocator_of_resident_given_back": " ".join(f"{k}={v}" for k, v in _GIVE_BACK.items()),
         "points": options.points,
         "batch": options.batch,
         "cases": cases,

@@ -157,15 +157,22 @@ def neural_operators(document: Document) -> str:
 
 def patching_memory(document: Document) -> str:
     """Memory of a training step on patches."""
-    found = [
-        f"{case['resident_given_back_times_less']:.1f} times less at {case['patches']}×{case['patches']}"
-        f"{' with a padding of ' + format(case['padding'], '.0%') if case['padding'] else ''}"
+    finest = [
+        case
         for case in document["cases"]
         if case["patches"] > 1 and case["levels"] == case["patches"].bit_length() - 1
     ]
+    found = [
+        f"{case['resident_given_back_times_less']:.1f} ({case['resident_times_less']:.1f}) at "
+        f"{case['patches']}×{case['patches']}"
+        f"{' with a padding of ' + format(case['padding'], '.0%') if case['padding'] else ''}"
+        for case in finest
+    ]
     return (
-        f"**Memory on patches** of {document['points']}² points, one after the other, with all coarser views: resident "
-        f"memory of a training step of a TFNO, {', '.join(found)} (`benchmarks/patching_memory.py`)."
+        f"**Memory on patches** of {document['points']}² points, one after the other, with all coarser views: the resident "
+        f"memory of a training step ({document['model']}) falls by these factors: {', '.join(found)}. This is with "
+        f"`{document['allocator_of_resident_given_back']}` in the environment, and in brackets without: glibc as it is "
+        "set keeps most of what is freed (`benchmarks/patching_memory.py`)."
     )
 
 
