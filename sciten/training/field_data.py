@@ -215,7 +215,7 @@ def _say_what_is_read_anew(config: OperatorConfig, parts: Sequence[FieldSamples]
         names = ", ".join(f"{len(part)} samples of {part.dataset.paths[0]}" for part in large)
         needed = ceil(sum(part.megabytes for part in parts))
         warnings.warn(
-            f"{names}: are read again in every epoch, as cache_megabytes={config.cache_megabytes:g} cannot hold them; "
+            f"{names} do not fit into cache_megabytes={config.cache_megabytes:g} and are read again in every epoch; "
             f"with cache_megabytes={needed} all samples stay in memory",
             stacklevel=2,
         )

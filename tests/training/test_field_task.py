@@ -171,7 +171,7 @@ def test_killed_before_or_after_anything_it_ends_the_same(
         assert again_lines == lines
 
 
-@pytest.mark.filterwarnings("ignore:.*are read again in every epoch")
+@pytest.mark.filterwarnings("ignore:.*do not fit into cache_megabytes")
 def test_samples_read_ahead_give_the_same_weights_also_after_a_kill(
     operator_config: Make, tmp_path: Path
 ) -> None:
