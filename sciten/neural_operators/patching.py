@@ -5,8 +5,11 @@ PDEs", arXiv 2310.00120, the section on multi-grid domain decomposition. A model
 its memory is that of a patch; what is far away still reaches it, at the resolution that its distance deserves.
 """
 
+import ctypes
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
 from math import ceil, isfinite, prod
 from typing import Any
 
@@ -16,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sciten.errors import ConfigError
 from sciten.neural_operators.windows import Windows
+from sciten.tensor.tracing import is_traced
 
 
 @dataclass(frozen=True)
@@ -133,13 +137,7 @@ class MultigridPatching:
         """A function of patches `[B * n_patches, ...]`, `at_a_time` of them at one time."""
         if self.at_a_time is None:
             return function(patches)
-        recomputed = torch.is_grad_enabled()
-        return torch.cat(
-            [
-                checkpoint(function, some, use_reentrant=False) if recomputed else function(some)
-                for some in patches.split(self.at_a_time)
-            ]
-        )
+        return torch.cat([_by_itself(function, some) for some in patches.split(self.at_a_time)])
 
     def stitch(self, y: Tensor, grid: Sequence[int]) -> Tensor:
         """Patches `[B * n_patches, C, *patch_shape]` of fields on `grid` to these fields, `[B, C, *grid]`.
@@ -258,6 +256,36 @@ def patching_from(
             f"{list(values['patches'])}"
         )
     return MultigridPatching(**values, periodic=tuple(periodic))
+
+
+def _by_itself(function: Callable[[Tensor], Tensor], patches: Tensor) -> Tensor:
+    """A function of patches of which nothing is kept, for the backward pass to compute it again."""
+    if not torch.is_grad_enabled():
+        result = function(patches)
+    else:
+        result = checkpoint(function, patches, use_reentrant=False)
+        if result.requires_grad and result.device.type == "cpu" and not is_traced(result):
+            result.register_hook(lambda _: _give_back())  # what the patches after these have left
+    if result.device.type == "cpu" and not is_traced(result):
+        _give_back()
+    return result
+
+
+def _give_back() -> None:
+    """Hand memory that was freed back to the system.
+
+    glibc keeps it in pieces that the next tensors, which it aligns, do not fit into: a step would need several times
+    the memory of its tensors.
+    """
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    """glibc's function of that name; None on other systems."""
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
 
 def _split(x: Tensor, windows: Sequence[Windows]) -> Tensor:
