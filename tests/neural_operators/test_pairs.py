@@ -16,6 +16,10 @@ from sciten.neural_operators.pairs import as_complex, as_pairs, contract_pairs
         ("bxi,AB,iA,xB->bxA", [(2, 3, 4), (2, 3), (4, 2), (3, 3)]),
         ("bxi,A,iA,oA,xA->bxo", [(2, 3, 4), (6,), (4, 6), (5, 6), (3, 6)]),
         ("ab->b", [(3, 4)]),
+        ("ab,ba->ab", [(3, 4), (4, 3)]),
+        ("b,acb->cab", [(3,), (4, 2, 3)]),
+        ("a,b->ba", [(3,), (4,)]),
+        ("bA,A,xA->bxA", [(2, 6), (6,), (3, 6)]),
     ],
 )
 def test_products_are_those_of_complex_numbers(expression: str, shapes: list[tuple[int, ...]]) -> None:
@@ -27,6 +31,7 @@ def test_products_are_those_of_complex_numbers(expression: str, shapes: list[tup
 def test_gradients_are_those_of_finite_differences() -> None:
     operands = [torch.randn(*shape, 2, dtype=torch.float64, requires_grad=True) for shape in ((2, 3), (3, 2))]
     assert torch.autograd.gradcheck(lambda a, b: contract_pairs("ab,bc->ac", a, b), operands)
+    assert torch.autograd.gradcheck(lambda a, b: contract_pairs("ab,ba->ba", a, b), operands)
 
 
 def test_conjugates_are_resolved() -> None:
