@@ -109,7 +109,9 @@ def _optional_flags(program: str) -> tuple[str, ...]:
 
 def _compiled(program: str, source: str, flags: tuple[str, ...]) -> Path:
     """The path of the library, compiled where it is not there."""
-    content = "\0".join([source, program, _version(program), _machine(), *_FLAGS, *flags])
+    # The usual flags go without saying.
+    others = () if flags == _OPTIONAL_FLAGS[0] else flags
+    content = "\0".join([source, program, _version(program), _machine(), *_FLAGS, *others])
     target = cache_folder() / f"{hashlib.sha256(content.encode()).hexdigest()[:32]}.so"
     if not target.exists():
         _compile(program, source, flags, target)

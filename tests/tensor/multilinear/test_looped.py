@@ -11,6 +11,8 @@ from sciten.tensor.multilinear.reference import Reference
 
 pytestmark = pytest.mark.skipif(not available(), reason="no C++ compiler")
 
+SLOW_CASES = [(24, False), (1, False), (1, True), (64, False), (64, True)]
+
 
 def large_map(scattered: bool) -> Multilinear:
     """More terms than straight-line code is made for: one to three factors with channels, and scalars beside them."""
@@ -47,9 +49,12 @@ def test_components_that_only_some_kinds_of_terms_reach() -> None:
         torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("scattered", [False, True])
-@pytest.mark.parametrize("channels", [1, 24, 64])
-def test_large_maps_equal_the_reference(scattered: bool, channels: int) -> None:
+# Their derivatives take a compiler minutes, the first time.
+@pytest.mark.parametrize(
+    ("channels", "scattered"),
+    [(24, True), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW_CASES)],
+)
+def test_large_maps_equal_the_reference(channels: int, scattered: bool) -> None:
     generator = torch.Generator().manual_seed(1)
     map_ = large_map(scattered)
     assert looped.serves(map_, (0,)) and looped.serves(map_, (1,))
