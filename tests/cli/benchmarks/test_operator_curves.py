@@ -31,7 +31,7 @@ from sciten.cli.benchmarks.neural_operators.candidates import (
     DENSE,
     FORMATS,
     Candidate,
-    Field,
+    Comparison,
     built,
     parameters,
     spectral_parameters,
@@ -86,7 +86,7 @@ def trial(folder: Path, **changed: Any) -> Trial:
 
 
 def test_candidates_have_the_sizes_that_they_are_compared_at() -> None:
-    field = Field(12, (8, 8), (5, 20), (5, 20))
+    field = Comparison(12, (8, 8), (5, 20), (5, 20))
     full, *others = field.candidates()
     assert (full.kind, full.name, full.compression) == (DENSE, "dense", 1)
     numbers = spectral_parameters(built(full.model))
@@ -102,7 +102,7 @@ def test_candidates_have_the_sizes_that_they_are_compared_at() -> None:
 
 
 def test_what_no_format_can_reach_is_left_out_and_named() -> None:
-    field = Field(4, (4, 4), (5, 500), ())
+    field = Comparison(4, (4, 4), (5, 500), ())
     names = [one.name for one in field.candidates()]
     assert names == ["dense", "CP, 5×", "Tucker, 5×", "TT, 5×"]
     assert field.absent(field.candidates()) == ["CP, 500×", "Tucker, 500×", "TT, 500×"]
@@ -207,7 +207,7 @@ def test_without_data_a_part_is_left_out(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_epochs_fit_into_the_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(navier_stokes, "FIELD", Field(4, (4, 4), (), ()))
+    monkeypatch.setattr(navier_stokes, "OPERATORS", Comparison(4, (4, 4), (), ()))
     asked: list[Trial] = []
 
     def measured(chosen: list[Trial], *_: Any) -> list[dict[str, Any]]:
@@ -225,7 +225,7 @@ def test_epochs_fit_into_the_time(settings: Settings, monkeypatch: pytest.Monkey
 def rows() -> list[dict[str, Any]]:
     """As a measurement with three seeds would give: errors are those of the power law 1 / parameters."""
     found = []
-    for one in Field(8, (8, 8), (5, 20), (5, 20)).candidates():
+    for one in Comparison(8, (8, 8), (5, 20), (5, 20)).candidates():
         numbers = parameters(one.model)
         result = {"error": 1 / numbers, "rollout_error": 2 / numbers, "seconds": 1.0, "epochs": 1}
         sizes = {"parameters": numbers, "spectral_parameters": spectral_parameters(built(one.model))}
@@ -290,6 +290,7 @@ def test_tables_and_picture(tmp_path: Path) -> None:
     assert [line.split(" | ")[0] for line in body][:4] == ["| dense", "| CP", "| Tucker", "| TT"]
     assert body[0].endswith("|  |  |")
     assert learning.splitlines()[0].startswith("| Burgers, epoch | 1 | 4 | 7 |")
+    assert learning.splitlines()[0].endswith("| 24 | test |")
     assert learning.splitlines()[2].startswith("| relative L2 error | 1 | 0.25 | 0.14 |")
     kinds = curves.of(found)["1e-3"]
     sizes, means, spreads = curve_plot.points(kinds["CP"], "one step")

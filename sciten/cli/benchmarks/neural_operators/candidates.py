@@ -46,7 +46,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Field:
+class Comparison:
     """What operators are compared in: the largest dense one, and how much smaller the others are to be.
 
     Args:

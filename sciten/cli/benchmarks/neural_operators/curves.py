@@ -7,6 +7,7 @@ from sciten.cli.benchmarks.neural_operators import burgers, navier_stokes
 from sciten.cli.benchmarks.neural_operators.candidates import DENSE, KINDS
 
 Case = Mapping[str, Any]
+_COLUMNS = 8  # of a learning curve, after the first epoch
 
 
 def of(document: Mapping[str, Any]) -> dict[str, dict[str, list[Case]]]:
@@ -57,7 +58,8 @@ def _by_epoch(case: Case) -> Iterator[str]:
     curves = case["curves"]
     if not all(curves):
         return
-    shown = range(0, len(curves[0]), max(1, len(curves[0]) // 8))
+    last = len(curves[0]) - 1
+    shown = sorted({round(k * last / _COLUMNS) for k in range(_COLUMNS + 1)})
     epochs = [curves[0][k]["epoch"] for k in shown]
     errors = [sum(curve[k]["error"] for curve in curves) / len(curves) for k in shown]
     yield f"| {case['title']}, epoch | " + " | ".join(map(str, epochs)) + " | test |"

@@ -2,7 +2,8 @@
 
 The data are those of the neuraloperator repository: 1000 samples of 16² points to train on, 50 of 16² and 50 of 32² to
 test on; a coefficient of two values, and the solution. They lie in the folder that SCITEN_REFERENCE_DATA names, and are
-no part of sciten.
+no part of sciten. Their points lie at i / n of a bounded domain; they are trained on as if it were periodic, which had
+the smaller error on samples set aside (0.074 beside 0.077).
 """
 
 import os
@@ -19,7 +20,7 @@ from sciten.cli.benchmarks.summary import at_most
 from sciten.datasets import FieldDataset, import_fields
 from sciten.training import OperatorConfig, evaluate_operator, train
 
-#: What was published for a resolution and, with settings of its own, measured of neuraloperator 2.0 on two such cores.
+#: What was published, and what neuraloperator 2.0 reached once on two such cores, with settings of its own.
 _GOALS = {16: 0.0851, 32: 0.1204}
 _PUBLISHED = "FNO 0.1009 / 0.1255, TFNO 0.0851 / 0.1241; neuraloperator 2.0 here: FNO 0.0928 / 0.1204"
 

@@ -3,7 +3,7 @@
 An operator learns w(t + 1) from w(t) on trajectories that sciten's own solver made, and is tested on others: by one
 step from every stored frame, and by the end of a rollout over the whole trajectory. Each trains on one thread for the
 whole number of epochs that comes nearest to the same time: staying below it would cost slow operators the most.
-`Field` says which operators take part.
+`Comparison` says which operators take part.
 """
 
 import statistics
@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sciten.cli.benchmarks.neural_operators import trials
-from sciten.cli.benchmarks.neural_operators.candidates import DENSE, FORMATS, Candidate, Field
+from sciten.cli.benchmarks.neural_operators.candidates import DENSE, FORMATS, Candidate, Comparison
 from sciten.cli.benchmarks.neural_operators.settings import Settings
 from sciten.cli.benchmarks.neural_operators.trials import Trial
 from sciten.cli.benchmarks.summary import at_most
@@ -25,8 +25,8 @@ from sciten.training import OperatorConfig
 PART = "navier-stokes"
 VISCOSITIES = ("1e-3", "1e-5")
 #: The dense operator: an epoch of 1000 samples of 64² points takes some 12 seconds.
-FIELD = Field(24, (16, 16))
-_SMALL = Field(4, (4, 4), (5,), ())
+OPERATORS = Comparison(24, (16, 16))
+_SMALL = Comparison(4, (4, 4), (5,), ())
 #: Chosen on trajectories set aside, where it was best for dense, small dense and Tucker weights among 2, 4, 8, 16 and
 #: 32: so few epochs need many steps.
 _BATCH = 2
@@ -54,8 +54,8 @@ def measure(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
 
 def _rows(viscosity: str, settings: Settings, pool: Executor, bar: tqdm) -> list[dict[str, Any]]:
     train_file, test_file = settings.files(f"ns_{viscosity}")
-    chosen = field(settings).candidates()
-    for name in field(settings).absent(chosen):
+    chosen = operators(settings).candidates()
+    for name in operators(settings).absent(chosen):
         bar.write(f"{PART}: {name} left out, since there is none of that size")
     counts = epochs(chosen, train_file, settings, pool, bar)
     found = trials.run(
@@ -77,9 +77,9 @@ def _rows(viscosity: str, settings: Settings, pool: Executor, bar: tqdm) -> list
     return rows
 
 
-def field(settings: Settings) -> Field:
+def operators(settings: Settings) -> Comparison:
     """The operators that take part."""
-    return _SMALL if settings.small else FIELD
+    return _SMALL if settings.small else OPERATORS
 
 
 def epochs(

@@ -1,7 +1,8 @@
 """What do patches cost in accuracy? The dense operator of `navier_stokes`, whole and on patches, for as many epochs.
 
-Patches have the settings that save memory (`benchmarks/patching_memory.py`): a tenth of their length of their
-neighbours' points on either side, and all the coarser views that there are.
+Patches are those of `benchmarks/patching_memory.py`: with a tenth of their length of their neighbours' points on either
+side, and all the coarser views that there are. `at_a_time`, which saves the memory, does not change the results and is
+left out. Modes are those of a patch, so that an operator on patches resolves shorter waves than the whole one does.
 """
 
 from typing import Any
@@ -28,7 +29,7 @@ def measure(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
         return []
     bar.set_description("patches")
     train_file, test_file = settings.files(f"ns_{_VISCOSITY}")
-    whole = navier_stokes.field(settings).candidates()[0]
+    whole = navier_stokes.operators(settings).candidates()[0]
     chosen = [whole, _on_patches(whole, 2, 1), *([] if settings.small else [_on_patches(whole, 4, 2)])]
     rows = []
     with trials.processes(settings.processes) as pool:
