@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sciten.cli.benchmarks.neural_operators import trials
-from sciten.cli.benchmarks.neural_operators.candidates import DENSE, FORMATS, Candidate, Comparison
+from sciten.cli.benchmarks.neural_operators.candidates import DENSE, FACTORISED, Candidate, Comparison
 from sciten.cli.benchmarks.neural_operators.settings import Settings
 from sciten.cli.benchmarks.neural_operators.trials import Trial
 from sciten.cli.benchmarks.summary import at_most
@@ -171,7 +171,7 @@ def add_comparison(rows: Sequence[dict[str, Any]]) -> None:
             for what in ("spectral_parameters", "parameters")
         )
         one["remark"] = f"convolutions' weights {spectral:.3g}× smaller, all parameters {everything:.3g}×"
-    factorised = [one for one in measured if one["kind"] in FORMATS and one["compression"] == _GOAL_AT]
+    factorised = [one for one in measured if one["kind"] in FACTORISED and one["compression"] == _GOAL_AT]
     if factorised:
         best = min(factorised, key=lambda one: float(one["errors"]["one step"]["mean"]))
         best["published"] = _PUBLISHED
