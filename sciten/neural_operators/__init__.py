@@ -10,7 +10,7 @@ from sciten.neural_operators.factorizations import (
 )
 from sciten.neural_operators.files import load_operator, save_operator
 from sciten.neural_operators.fno import FNO, TFNO
-from sciten.neural_operators.patching import MultigridPatching, Patched
+from sciten.neural_operators.patching import MultigridPatching
 from sciten.neural_operators.spectral import SpectralConvolution, SpectralWeight
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "Factorization",
     "MultigridPatching",
     "NeuralOperator",
-    "Patched",
     "SpectralConvolution",
     "SpectralWeight",
     "TTFactors",

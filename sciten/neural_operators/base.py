@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from math import lcm
 from typing import Any
 
 import torch
@@ -17,7 +17,8 @@ class NeuralOperator(nn.Module, ABC):
 
     Fields come and go in their own units: the model holds their means and standard deviations, and a subclass's
     `transform` sees numbers of order one. With `patching` it sees one patch after the other in the place of whole
-    fields, with coarser views of what surrounds them as further channels.
+    fields. Where this has levels, an operator of the next coarser grid answers first; its answer is interpolated, given
+    to `transform` as further channels, and added to what `transform` finds.
 
     Args:
         in_channels: numbers at each point of the input.
@@ -31,6 +32,8 @@ class NeuralOperator(nn.Module, ABC):
         dtype: of the scales.
 
     Attributes:
+        coarse: the operator of the next coarser grid, from scaled inputs to scaled outputs. A subclass makes one where
+            `patching` has levels.
         patch_channels: of what `transform` is given.
         patch_periodic: for each axis, whether what it is given is periodic.
     """
@@ -39,6 +42,7 @@ class NeuralOperator(nn.Module, ABC):
     input_std: Tensor
     output_mean: Tensor
     output_std: Tensor
+    coarse: "NeuralOperator | None"
 
     def __init__(
         self,
@@ -63,8 +67,10 @@ class NeuralOperator(nn.Module, ABC):
         self.positional_grid = positional_grid
         self.patching = None if patching is None else patching_from(patching, self.periodic)
         self.patch_periodic = self.periodic if self.patching is None else self.patching.patch_periodic
-        views = 1 if self.patching is None else 1 + self.patching.levels
-        self.patch_channels = views * in_channels + (len(self.periodic) if positional_grid else 0)
+        answered = self.patching is not None and self.patching.levels > 0
+        places = len(self.periodic) if positional_grid else 0
+        self.patch_channels = in_channels + (out_channels if answered else 0) + places
+        self.coarse = None
         for kind, count, scale in (
             ("input", in_channels, input_scale),
             ("output", out_channels, output_scale),
@@ -117,18 +123,22 @@ class NeuralOperator(nn.Module, ABC):
         return tuple(grid) if self.patching is None else self.patching.patch_shape(grid)
 
     def translations(self, grid: Sequence[int]) -> tuple[int, ...]:
-        """For each axis, the fewest points by which shifted inputs give just the outputs shifted; 0 where none do.
+        """For each axis, by how many points inputs are to be shifted for just the outputs to be shifted.
 
-        Along a periodic axis it is a patch, where they all have the same size, and a point where the axis is not cut.
+        Whole patches where an axis is cut, on the coarser grids too; 0 where nothing but the whole axis will do.
         """
         if self.positional_grid:
             return (0,) * self.n_dims
         counts = (1,) * self.n_dims if self.patching is None else self.patching.patches
-        cut = (
-            (n // count if n % count == 0 else 0) if count > 1 else 1
-            for n, count in zip(grid, counts, strict=True)
+        cut = zip(grid, counts, self.periodic, strict=True)
+        units = tuple(
+            (n // count if count > 1 else 1) if periodic and n % count == 0 else 0
+            for n, count, periodic in cut
         )
-        return tuple(points if periodic else 0 for points, periodic in zip(cut, self.periodic, strict=True))
+        if self.patching is None or self.coarse is None:
+            return units
+        fewer = self.patching.coarser_grid(grid)
+        return tuple(map(_common, units, self.coarse.translations(fewer), grid, fewer))
 
     def require_fields(self, fields: Tensor) -> None:
         """Raise `ConfigError` unless the model can take `fields`."""
@@ -148,13 +158,17 @@ class NeuralOperator(nn.Module, ABC):
 
     def _transformed(self, fields: Tensor) -> Tensor:
         grid, cutting = fields.shape[2:], self.patching
-        places = self._coordinates(grid, fields) if self.positional_grid else None
+        places = [self._coordinates(grid, fields)] if self.positional_grid else []
         if cutting is None:
-            return self.transform(_joined(fields, places))
-        if places is not None:
-            places = replace(cutting, levels=0).patch(places).repeat(len(fields), *[1] * (fields.ndim - 1))
-        patches = _joined(cutting.patch(fields), places)
-        return cutting.stitch(cutting.apply(self.transform, patches), grid)
+            return self.transform(_joined(fields, *places))
+        answers = []
+        if self.coarse is not None:
+            answers.append(cutting.refined(self.coarse(cutting.coarsened(fields)), grid))
+        given = [cutting.patch(one) for one in (fields, *answers)]
+        given += [cutting.patch(one).repeat(len(fields), *[1] * (one.ndim - 1)) for one in places]
+        patches = _joined(*given)
+        del given  # as large as the patches
+        return sum(answers, cutting.stitch(cutting.apply(self.transform, patches), grid))
 
     def _coordinates(self, grid: Sequence[int], like: Tensor) -> Tensor:
         """`[1, axes, *grid]`, from 0 to 1."""
@@ -168,13 +182,20 @@ class NeuralOperator(nn.Module, ABC):
         return channels.view(-1, *[1] * self.n_dims)
 
 
-def _joined(fields: Tensor, places: Tensor | None) -> Tensor:
-    """Coordinates `[1 or batch, axes, *grid]` after the channels of `fields`; in memory, channels come last."""
-    if places is None:
-        return fields
-    fields = fields.movedim(1, -1)
-    places = places.movedim(1, -1).expand(*fields.shape[:-1], -1)
-    return torch.cat([fields, places], -1).movedim(-1, 1)
+def _common(unit: int, coarse_unit: int, points: int, coarse_points: int) -> int:
+    """Points of an axis that are whole units of both its grids; 0 where there are no fewer than it has."""
+    theirs, rest = divmod(coarse_unit * points, coarse_points)
+    found = 0 if rest else lcm(unit, theirs)
+    return found if found < points else 0
+
+
+def _joined(*fields: Tensor) -> Tensor:
+    """The channels of all, those of one field for a batch where need be; in memory, channels come last."""
+    if len(fields) == 1:
+        return fields[0]
+    size = len(fields[0])
+    last = [one.movedim(1, -1).expand(size, *one.shape[2:], -1) for one in fields]
+    return torch.cat(last, -1).movedim(-1, 1)
 
 
 def _pairs(mean: Tensor, std: Tensor) -> list[tuple[float, float]]:

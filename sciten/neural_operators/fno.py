@@ -48,7 +48,7 @@ class FNO(NeuralOperator):
         dropout: probability with which each rank of factorised weights is left out of a training step (Kolbeinsson et
             al., IEEE J. Sel. Top. Signal Process. 15, 630 (2021)).
         patching: how fields are cut into patches that the operator sees one by one, or its description; its `periodic`
-            is that of the operator.
+            is that of the operator. For each of its levels there is another operator of the same kind and size.
         active_modes: those of the `modes` that take part, the lowest; all without. See `set_modes`.
         input_scale, output_scale: means and standard deviations, see `NeuralOperator`.
         seed: of the first values of the weights.
@@ -59,6 +59,7 @@ class FNO(NeuralOperator):
     """
 
     default_factorization: ClassVar[Factorization] = Dense()
+    coarse: "FNO | None"
 
     def __init__(
         self,
@@ -125,6 +126,8 @@ class FNO(NeuralOperator):
         self.lifting = mlp(self.patch_channels, self.lifting_channels, hidden_channels)
         self.blocks = nn.ModuleList([self._block(k, generator, dtype) for k in range(n_layers)])
         self.projection = mlp(hidden_channels, self.projection_channels, out_channels)
+        if self.patching is not None and self.patching.levels:
+            self.coarse = self._coarser(self.patching.coarser(), seed, dtype)
         if active_modes is not None:
             self.set_modes(active_modes)
 
@@ -175,8 +178,9 @@ class FNO(NeuralOperator):
             convolution.set_modes(modes)
 
     def convolutions(self) -> list[SpectralConvolution]:
-        """The convolution of each block."""
-        return [block.convolution for block in self.blocks]  # type: ignore[misc]
+        """The convolution of each block, and those of the operators of coarser grids."""
+        own: list[SpectralConvolution] = [block.convolution for block in self.blocks]  # type: ignore[misc]
+        return own + (self.coarse.convolutions() if self.coarse is not None else [])
 
     def require_fields(self, fields: Tensor) -> None:
         """Raise `ConfigError` unless the model can take `fields`."""
@@ -200,6 +204,15 @@ class FNO(NeuralOperator):
         for ours, mine in zip(self.convolutions(), found.convolutions(), strict=True):
             mine.weight.copy_from(ours.weight.full())
         return found.train(self.training)
+
+    def _coarser(self, patching: MultigridPatching, seed: int, dtype: torch.dtype) -> "FNO":
+        changes = {
+            "patching": patching,
+            "padding": 0.0 if all(patching.patch_periodic) else self.padding,
+            "input_scale": None,
+            "output_scale": None,
+        }
+        return type(self)(**(self.arguments() | changes), seed=seed + 1, dtype=dtype)
 
     def _block(self, k: int, generator: torch.Generator, dtype: torch.dtype) -> FourierBlock:
         channels, activated = self.hidden_channels, k + 1 < self.n_layers

@@ -1,8 +1,11 @@
-"""Multi-grid domain decomposition: fields in patches, each with coarser and coarser views of what surrounds it.
+"""Multi-grid domain decomposition: fields in patches, and coarser grids for what is far from them.
 
-Kossaifi, Kovachki, Azizzadenesheli and Anandkumar, "Multi-Grid Tensorized Fourier Neural Operator for High-Resolution
-PDEs", arXiv 2310.00120, the section on multi-grid domain decomposition. A model then works on one patch at a time, and
-its memory is that of a patch; what is far away still reaches it, at the resolution that its distance deserves.
+After Kossaifi, Kovachki, Azizzadenesheli and Anandkumar, "Multi-Grid Tensorized Fourier Neural Operator for
+High-Resolution PDEs", arXiv 2310.00120, the section on multi-grid domain decomposition: a model works on one patch at
+a time, its memory is that of a patch, and what is far away still reaches it, at the resolution that its distance
+deserves. There, coarser views of the surroundings are further channels of a patch. They lie over it at another scale,
+which no convolution can undo; here an operator answers on the coarser grid, and its answer is interpolated to the
+patch's points.
 """
 
 import ctypes
@@ -14,10 +17,11 @@ from math import ceil, isfinite, prod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from sciten.errors import ConfigError
+from sciten.neural_operators.resampling import resampled
 from sciten.neural_operators.windows import Windows
 from sciten.tensor.tracing import is_traced
 
@@ -26,18 +30,16 @@ from sciten.tensor.tracing import is_traced
 class MultigridPatching:
     """How fields on a regular grid are cut into patches of equal shape, and put together again.
 
-    Level l of a patch is a view about the patch's centre, 2^l times as wide and with points 2^l times as far apart, so
-    that all levels have the same shape and are stacked as channels: first those of the patch itself (level 0), then
-    those of level 1, and so on. No view is wider than as many patches as an axis has: an axis of one patch stays as it
-    is. Coarse views have no aliases (see `windows`); like every sharp low-pass, theirs overshoots by up to a tenth
-    beside jumps.
+    With levels, an operator first answers on a coarser grid, which has half as many patches along each axis (rounded
+    up) of just this shape, and so on for each level; an axis of one patch stays as it is. At the last possible level
+    the grid is one patch. See `sciten.neural_operators.resampling` for how fields come from one grid to the other.
 
     Any number of points will do. Where it is not a multiple of the number of patches, some patches share a point with
     their neighbour, which comes from one of them when they are stitched.
 
     Args:
         patches: how many patches lie along each axis, one to three axes.
-        levels: how many coarser views each patch has beside itself.
+        levels: how many coarser grids there are.
         padding: what a patch has of its neighbours' points on either side, as a part of its own extent (rounded up to
             whole points, see `in_proportion`); cut off when patches are stitched. From 0 to 1.
         periodic: for each axis, whether it is periodic. Others are mirrored about their end points.
@@ -47,7 +49,7 @@ class MultigridPatching:
             batch, as batch normalisation does.
 
     Raises:
-        ConfigError: an argument is out of range, or a level would see no more than the one before.
+        ConfigError: an argument is out of range, or a level would be no coarser than the one before.
     """
 
     patches: tuple[int, ...]
@@ -85,8 +87,8 @@ class MultigridPatching:
             raise ConfigError(f"MultigridPatching: expected levels of at least 0, got {self.levels}")
         if self.levels > most:
             raise ConfigError(
-                f"MultigridPatching: expected at most {most} levels for patches {self.patches}, since level {most} "
-                f"sees the whole domain, got {self.levels}; take fewer levels or more patches"
+                f"MultigridPatching: expected at most {most} levels for patches {self.patches}, since the whole domain "
+                f"is one patch of level {most}, got {self.levels}; take fewer levels or more patches"
             )
 
     def description(self) -> dict[str, Any]:
@@ -121,8 +123,28 @@ class MultigridPatching:
             for extent, count in zip(extents, self.patches, strict=True)
         )
 
+    def coarser(self) -> "MultigridPatching":
+        """How fields on the next coarser grid are cut.
+
+        Raises:
+            ConfigError: there are no levels.
+        """
+        return replace(self, patches=tuple(-(-count // 2) for count in self.patches), levels=self.levels - 1)
+
+    def coarser_grid(self, grid: Sequence[int]) -> tuple[int, ...]:
+        """The points along each axis of the next coarser grid: as many fewer as there are fewer patches."""
+        return tuple(-(-n * -(-count // 2) // count) for n, count in zip(grid, self.patches, strict=True))
+
+    def coarsened(self, x: Tensor) -> Tensor:
+        """Fields `[B, C, *grid]` on the next coarser grid, `[B, C, *coarser_grid(grid)]`."""
+        return self._resampled(x, self.coarser_grid(x.shape[2:]))
+
+    def refined(self, y: Tensor, grid: Sequence[int]) -> Tensor:
+        """Fields on the grid that is next coarser to `grid` on `grid` itself, `[B, C, *grid]`."""
+        return self._resampled(y, grid)
+
     def patch(self, x: Tensor) -> Tensor:
-        """Fields `[B, C, *grid]` to patches `[B * n_patches, C * (levels + 1), *patch_shape]`.
+        """Fields `[B, C, *grid]` to patches `[B * n_patches, C, *patch_shape]`.
 
         Patches of a field follow each other, the last axis fastest.
 
@@ -130,8 +152,9 @@ class MultigridPatching:
             ConfigError: `x` has another number of axes, or fewer points than patches.
         """
         windows = self._windows(x.shape[2:])
-        views = [_split(self._view(x, windows, level), windows) for level in range(self.levels + 1)]
-        return torch.cat(views, 1)
+        for k, own in enumerate(windows):
+            x = own.cut(x, 2 + k)
+        return _split(x, windows)
 
     def apply(self, function: Callable[[Tensor], Tensor], patches: Tensor) -> Tensor:
         """A function of patches `[B * n_patches, ...]`, `at_a_time` of them at one time."""
@@ -152,25 +175,6 @@ class MultigridPatching:
             fields = own.stitch(fields, 2 + k)
         return fields
 
-    def cores(self, y: Tensor, grid: Sequence[int]) -> Tensor:
-        """Patches `[B * n_patches, C, *patch_shape]` of fields on `grid` without their padding.
-
-        Raises:
-            ConfigError: the shape of `y` does not belong to `grid`.
-        """
-        windows = self._windows(grid)
-        self._require_patches(y, windows)
-        for k, own in enumerate(windows):
-            y = y.narrow(2 + k, own.halo, own.core)
-        return y
-
-    def targets(self, y: Tensor) -> Tensor:
-        """Fields `[B, C, *grid]` as patches without padding and coarser views: what `cores` are to be equal to.
-
-        A loss on these is local: each patch counts for itself. Points that two patches share count twice.
-        """
-        return replace(self, levels=0, padding=0.0).patch(y)
-
     def _windows(self, grid: Sequence[int]) -> list[Windows]:
         if len(grid) != len(self.patches) or any(n < p for n, p in zip(grid, self.patches, strict=True)):
             raise ConfigError(
@@ -186,9 +190,9 @@ class MultigridPatching:
         extent = -(-n // count) - (0 if periodic else 1)
         return ceil(round(self.padding * extent, 9)) if count > 1 else 0  # 0.1 of 30 is 3.0000000000000004
 
-    def _view(self, x: Tensor, windows: Sequence[Windows], level: int) -> Tensor:
-        for k, own in enumerate(windows):
-            x = own.coarse(x, 2 + k, min(2**level, own.count))
+    def _resampled(self, x: Tensor, grid: Sequence[int]) -> Tensor:
+        for k, (points, periodic) in enumerate(zip(grid, self.periodic, strict=True)):
+            x = resampled(x, 2 + k, points, periodic)
         return x
 
     def _require_patches(self, y: Tensor, windows: Sequence[Windows]) -> None:
@@ -200,42 +204,6 @@ class MultigridPatching:
                 f"{', '.join(map(str, shape))}] for grid {grid}, got {list(y.shape)}; the model must keep the "
                 "number of points"
             )
-
-
-class Patched(nn.Module):
-    """Any model on patches: `stitch(model(patch(x)))`. Neural operators take a `patching` themselves.
-
-    The model takes `levels + 1` times the channels of the fields, and so many times their scales. Its own axes are
-    those of `patching.patch_periodic`. It does not know where a patch lies: coordinates, if they matter, are channels
-    of `x`.
-
-    Args:
-        model: from `[patches, C * (levels + 1), *patch_shape]` to `[patches, C', *patch_shape]`.
-        patching: how fields are cut.
-    """
-
-    def __init__(self, model: nn.Module, patching: MultigridPatching) -> None:
-        super().__init__()
-        self.model, self.patching = model, patching
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Fields `[B, C, *grid]` to fields `[B, C', *grid]`.
-
-        Raises:
-            ConfigError: the grid does not fit the patching, or the model changed the number of points.
-        """
-        return self.patching.stitch(self._on_patches(x), x.shape[2:])
-
-    def local(self, x: Tensor) -> Tensor:
-        """Fields `[B, C, *grid]` to the model's patches without their padding, to be held against `patching.targets`.
-
-        Raises:
-            ConfigError: as `forward` does.
-        """
-        return self.patching.cores(self._on_patches(x), x.shape[2:])
-
-    def _on_patches(self, x: Tensor) -> Tensor:
-        return self.patching.apply(self.model, self.patching.patch(x))
 
 
 def patching_from(

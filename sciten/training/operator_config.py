@@ -92,7 +92,7 @@ class Patching(Section):
 
     Attributes:
         patches: how many lie along each axis.
-        levels: coarser views that each has beside itself.
+        levels: coarser grids, each with an operator of its own.
         padding: what it has of its neighbours' points on either side, as a part of its own extent.
         at_a_time: how many the model is given at one time, which is what decides about memory; None for all of a batch.
     """

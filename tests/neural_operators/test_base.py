@@ -16,7 +16,6 @@ from sciten.neural_operators import (
     Dense,
     MultigridPatching,
     NeuralOperator,
-    Patched,
     TuckerFactors,
 )
 from sciten.neural_operators.files import load_operator, save_operator
@@ -56,12 +55,22 @@ def operator(kind: type[FNO] = FNO, **changes: Any) -> FNO:
     return kind(2, 1, **settings)
 
 
-def test_a_patched_operator_is_an_operator_of_patches() -> None:
-    model = operator()
-    inner = FNO(4, 1, periodic=False, positional_grid=False, dtype=torch.float64, **SIZES)
-    inner.load_state_dict(inner.state_dict() | dict(model.named_parameters()))
-    x = fields(2, 2, 12, 13)
-    torch.testing.assert_close(model(x), Patched(inner, CUTS)(x), rtol=0, atol=1e-12)
+def test_a_patched_operator_adds_to_the_answer_of_a_coarser_one() -> None:
+    model, x = operator(), fields(2, 2, 12, 13)
+    arguments = {"positional_grid": False, "dtype": torch.float64, **SIZES}
+    coarse = FNO(2, 1, periodic=(True, False), patching=MultigridPatching((1, 2), 0, 0.25), **arguments)
+    fine = FNO(3, 1, periodic=False, **arguments)
+    assert isinstance(model.coarse, FNO)
+    coarse.load_state_dict(model.coarse.state_dict())
+    fine.load_state_dict(
+        {k: v for k, v in model.state_dict().items() if "coarse" not in k and "input" not in k}, strict=False
+    )
+    answer = CUTS.refined(coarse(CUTS.coarsened(x)), (12, 13))
+    patches = fine(CUTS.patch(torch.cat([x, answer], 1)))
+    expected = answer + CUTS.stitch(patches, (12, 13))
+    torch.testing.assert_close(model(x), expected, rtol=0, atol=1e-12)
+    first, second = (one.lifting.state_dict() for one in (coarse, operator(patching=coarse.patching)))
+    assert any(not torch.equal(first[name], second[name]) for name in first)  # other first weights
 
 
 def test_scales_are_those_of_the_fields() -> None:
@@ -73,11 +82,14 @@ def test_scales_are_those_of_the_fields() -> None:
     torch.testing.assert_close(scaled(units), 4 * model(x) + 7, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("patching", [None, replace(CUTS, padding=0.0), CUTS, replace(CUTS, at_a_time=5)])
+ALONE = replace(CUTS, levels=0)
+
+
+@pytest.mark.parametrize("patching", [None, replace(ALONE, padding=0.0), ALONE, replace(ALONE, at_a_time=5)])
 def test_coordinates_are_those_of_the_domain(patching: MultigridPatching | None) -> None:
-    shape, first = (8, 10), 1 if patching is None else 2
+    shape = (8, 10)
     for axis, line in enumerate((torch.arange(8) / 8, torch.arange(10) / 9)):
-        model = Seen(first + axis, (True, False), patching=patching)
+        model = Seen(1 + axis, (True, False), patching=patching)
         expected = line.view([-1 if k == axis else 1 for k in range(2)]).expand(3, 1, *shape)
         torch.testing.assert_close(model(fields(3, 1, *shape)), expected)
 
@@ -121,18 +133,18 @@ def test_weights_change_their_format_and_modes_grow() -> None:
     assert not torch.allclose(dense(x), whole)
 
 
-@pytest.mark.parametrize("levels", [0, 1, 2])
-def test_shifts_by_patches_shift_the_output_and_others_do_not(levels: int) -> None:
-    patching = MultigridPatching((4, 1, 2), levels, 0.3, (True, True, False))
+@pytest.mark.parametrize(("levels", "unit"), [(0, 4), (1, 8), (2, 8)])
+def test_shifts_by_patches_shift_the_output_and_others_do_not(levels: int, unit: int) -> None:
+    patching = MultigridPatching((4, 1, 2), levels, 0.2, (True, True, False))
     model = FNO(
         1, 1, modes=(3, 3, 3), hidden_channels=3, n_layers=1, periodic=(True, True, False), patching=patching,
         positional_grid=False, dtype=torch.float64,
     )  # fmt: skip
     grid = (16, 5, 8)
-    assert model.translations(grid) == (4, 1, 0)
+    assert model.translations(grid) == (unit, 1, 0)
     assert model.translations((18, 5, 8)) == (0, 1, 0)
     x = fields(1, 1, *grid)
-    for axis, points, exact in ((0, 4, True), (0, 8, True), (0, 1, False), (1, 1, True), (2, 4, False)):
+    for axis, points, exact in ((0, 4, unit == 4), (0, 8, True), (0, 1, False), (1, 1, True), (2, 4, False)):
         error = (model(x.roll(points, 2 + axis)) - model(x).roll(points, 2 + axis)).abs().max()
         assert (error < 1e-12) == exact, (axis, points)
 
@@ -140,6 +152,14 @@ def test_shifts_by_patches_shift_the_output_and_others_do_not(levels: int) -> No
 def test_translations_without_patches() -> None:
     assert operator(patching=None).translations((12, 13)) == (1, 0)
     assert operator(patching=None, positional_grid=True).translations((12, 13)) == (0, 0)
+
+
+def test_no_shift_but_the_whole_axis_fits_three_patches_and_two() -> None:
+    model = operator(patching=MultigridPatching((3, 1), 1), periodic=(True, True))
+    assert model.translations((12, 13)) == (0, 1)
+    x = fields(1, 2, 12, 13)
+    for points in (4, 6):
+        assert (model(x.roll(points, 2)) - model(x).roll(points, 2)).abs().max() > 1e-6
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_a_patched_operator_learns_and_is_the_same_when_loaded(operator_config: 
     assert errors[0] == pytest.approx(errors[1], rel=0.1)
 
 
-def test_coarser_views_tell_a_patch_what_lies_around_it(operator_config: Make, tmp_path: Path) -> None:
+def test_coarser_grids_tell_a_patch_what_lies_around_it(operator_config: Make, tmp_path: Path) -> None:
     settings = {"train_file": write_static(tmp_path / "more.h5", 64), "epochs": 20, "batch_size": 8}
     errors = []
     for levels in (0, 1):

@@ -30,20 +30,33 @@ def _line(case: Mapping[str, Any]) -> str:
     facts = [
         f"{label} {_number(ours[fact])}"
         for fact, label in (("true_residual", "residual"), ("residual", "residual"), ("error", "error"))
-        if fact in ours
+        if fact in ours and not (fact == "error" and "errors" in case)
     ]
+    facts += [_errors(case["errors"])] if "errors" in case else []
     rank = ours.get("largest_rank", case.get("largest_rank", max(case.get("ranks", [0]))))
     facts += [f"rank {rank}"] if rank else []
     facts += (
         [f"better than greedy for {case['exact_better']}, worse for none"] if "exact_better" in case else []
     )
     peers = [f"{name} {ratio:.1f}" for name, ratio in case.get("ratios", {}).items()]
+    peers += [
+        f"{name}, {_time(case['programs'][name])}: {_errors(found)}"
+        for name, found in case.get("peer_errors", {}).items()
+    ]
     stopped = {name.rpartition(",")[0] for name, p in case["programs"].items() if "stopped_s" in p}
     peers += [f"{name} > {1e3 * _stopped(case) / ours['ms']['median']:.0f}" for name in sorted(stopped)]
-    published = f"published: {case['published']}" if "published" in case else ""
-    median = ours["ms"]["median"]
-    time = f"{median / 1e3:.1f} s" if median >= 1e3 else f"{median:.0f} ms"
-    return f"| {case['title']} | {time} | {', '.join(facts)} | {', '.join(peers) or published} |"
+    published = [f"published: {case['published']}"] if "published" in case and not case.get("ratios") else []
+    return f"| {case['title']} | {_time(ours)} | {', '.join(facts)} | {', '.join(peers + published)} |"
+
+
+def _errors(errors: Mapping[str, Any]) -> str:
+    """Means by what they are of."""
+    return "error " + ", ".join(f"{_number(found['mean'])} ({name})" for name, found in errors.items())
+
+
+def _time(program: Mapping[str, Any]) -> str:
+    median = program["ms"]["median"]
+    return f"{median / 1e3:.1f} s" if median >= 1e3 else f"{median:.0f} ms"
 
 
 def _stopped(case: Mapping[str, Any]) -> float:
@@ -52,9 +65,11 @@ def _stopped(case: Mapping[str, Any]) -> float:
 
 def _peer_version(document: Mapping[str, Any]) -> str:
     for case in document["cases"]:
-        for program in case["programs"].values():
+        for name, program in case["programs"].items():
             if "version" in program:
-                return f", torchTT {program['version']} with its C++ extension"
+                peer = name.partition(",")[0]
+                extension = " with its C++ extension" if peer == "torchTT" else ""
+                return f", {peer} {program['version']}{extension}"
     return ""
 
 
@@ -80,6 +95,8 @@ def _case(case: Mapping[str, Any]) -> str:
     for name, errors in case.get("errors", {}).items():
         spread = f" ± {_number(errors['spread'])}" if "spread" in errors else ""
         lines.append(f"  error, {name}: {_number(errors['mean'])}{spread}")
+    for name, found in case.get("peer_errors", {}).items():
+        lines.append(f"  {name}: {_errors(found)}")
     for line in case.get("targets", []):
         sign = "≤" if line["at_most"] else "≥"
         verdict = "met" if line["met"] else "MISSED"

@@ -142,7 +142,7 @@ def translation(subject: OperatorSubject) -> list[CheckResult]:
     units = model.translations(subject.grid)
     axes = [2 + axis for axis, unit in enumerate(units) if unit]
     if not axes:
-        return [not_applicable(name, "the patches do not divide the grid")]
+        return [not_applicable(name, "the patches do not divide the grids")]
     # A third of the axis, in whole patches where it is cut: between them lie other cuts.
     shifts = [max(1, subject.grid[axis - 2] // 3 // units[axis - 2]) * units[axis - 2] for axis in axes]
     moved = model(subject.inputs.roll(shifts, axes))
@@ -229,7 +229,7 @@ def _inputs(
 def _random_inputs(model: NeuralOperator, seed: int) -> Tensor:
     modes: Sequence[int] = model.arguments().get("modes", [8] * model.n_dims)
     patches = [1] * model.n_dims if model.patching is None else model.patching.patches
-    return smooth_fields(model, [max(2, count) * n for n, count in zip(modes, patches, strict=True)], seed)
+    return smooth_fields(model, [2 * count * n for n, count in zip(modes, patches, strict=True)], seed)
 
 
 def _refined(grid: Sequence[int], periodic: Sequence[bool], factor: int) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ def test_accuracy_on_given_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             file["y"] = generator.normal(size=(count, n, n)).astype(np.float32)
     monkeypatch.setenv("SCITEN_REFERENCE_DATA", str(tmp_path))
     (row,) = darcy.measure(Settings(small=True), tqdm(disable=True))
-    for resolution in ("16", "32"):
+    for resolution in ("16²", "32²"):
         low, high = row["errors"][resolution]["interval"]
         assert low <= row["errors"][resolution]["mean"] <= high
         assert 0.5 < row["errors"][resolution]["mean"] < 5  # noise cannot be learnt

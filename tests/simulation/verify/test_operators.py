@@ -113,7 +113,8 @@ def test_an_operator_on_patches_that_says_it_takes_any_shift_is_found() -> None:
             return (1,) * len(grid)
 
     model = Wrong(
-        1, 1, modes=[6], hidden_channels=8, positional_grid=False, patching=MultigridPatching((4,), periodic=(True,))
+        1, 1, modes=[6], hidden_channels=8, positional_grid=False,
+        patching=MultigridPatching((4,), 2, 0.25, (True,)),
     )  # fmt: skip
     assert [result.name for result in verify_operator(model).failures] == ["translation"]
 

@@ -1,8 +1,8 @@
 """Operators to compare at equal numbers of parameters: one with dense weights, and smaller ones of several kinds.
 
 All have the same architecture. Convolutions of the smaller ones have low-rank weights, or fewer frequencies, or fewer
-channels, or the last three at once: fewer channels are what makes a step faster. What factorised weights save is a share of the convolutions' numbers; maps at each point keep theirs, and
-limit how far the whole shrinks.
+channels, or all of these: fewer channels are what makes a step faster. What factorised weights save is a share of the
+convolutions' numbers; maps at each point keep theirs, and limit how far the whole shrinks.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -3,30 +3,58 @@
 The data are those of the neuraloperator repository: 1000 samples of 16² points to train on, 50 of 16² and 50 of 32² to
 test on; a coefficient of two values, and the solution. They lie in the folder that SCITEN_REFERENCE_DATA names, and are
 no part of sciten. Their points lie at i / n of a bounded domain; they are trained on as if it were periodic, which had
-the smaller error on samples set aside (0.074 beside 0.077).
+the smaller error on samples set aside (0.074 beside 0.077). neuraloperator trains on them in turn.
 """
 
+import contextlib
 import os
+import statistics
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from sciten.cli.benchmarks.parts import Settings
+from sciten.cli.benchmarks.processes import SCRIPTS, Worker
 from sciten.cli.benchmarks.summary import at_most
 from sciten.datasets import FieldDataset, import_fields
 from sciten.training import OperatorConfig, evaluate_operator, train
 
-#: What was published, and what neuraloperator 2.0 reached once on two such cores, with settings of its own.
-_GOALS = {16: 0.0851, 32: 0.1204}
-_PUBLISHED = "FNO 0.1009 / 0.1255, TFNO 0.0851 / 0.1241; neuraloperator 2.0 here: FNO 0.0928 / 0.1204"
+PART = "darcy"
+_GRIDS = (16, 32)
+_GOALS = {"16²": 0.0851, "32²": 0.1204}
+_PEER = "neuraloperator"
+_PUBLISHED = "FNO 0.1009 / 0.1255, TFNO 0.0851 / 0.1241"
 
-#: The models and how long they are trained; chosen by the error on a tenth of the training samples, set aside.
-_MODELS: dict[str, tuple[dict[str, Any], int]] = {
-    "TFNO": (
+
+@dataclass(frozen=True)
+class Case:
+    """An operator of ours and one of neuraloperator's, of about the same number of parameters.
+
+    Args:
+        model: arguments of ours; chosen, with the epochs, by the error on a tenth of the training samples, set aside.
+        epochs: of ours.
+        peer_model: arguments of theirs.
+        peer_epochs: of theirs.
+        goals: for the errors, by grid.
+    """
+
+    model: dict[str, Any]
+    epochs: int
+    peer_model: dict[str, Any]
+    peer_epochs: int
+    goals: dict[str, float]
+
+
+_CASES = {
+    "TFNO": Case(
         {
             "kind": "TFNO",
             "modes": [16, 16],
@@ -34,9 +62,26 @@ _MODELS: dict[str, tuple[dict[str, Any], int]] = {
             "factorization": {"kind": "TuckerFactors", "rank": 0.05},
         },
         40,
+        {
+            "n_modes": [16, 16],
+            "hidden_channels": 32,
+            "factorization": "Tucker",
+            "rank": 0.2,
+            "implementation": "factorized",
+        },
+        40,
+        _GOALS,
     ),
-    "FNO": ({"kind": "FNO", "modes": [12, 12], "hidden_channels": 16}, 20),
+    "FNO": Case(
+        {"kind": "FNO", "modes": [12, 12], "hidden_channels": 16},
+        20,
+        {"n_modes": [12, 12], "hidden_channels": 16},
+        40,
+        {},
+    ),
 }
+#: Of neuraloperator's trainings.
+_PEER_SETTINGS = {"learning_rate": 8e-3, "batch_size": 32}
 
 
 def measure(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
@@ -47,69 +92,132 @@ def measure(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
         bar.write("darcy: left out, since SCITEN_REFERENCE_DATA names no folder with darcy/ in it")
         return []
     with tempfile.TemporaryDirectory() as work:
-        files = {name: Path(work, f"{name}.h5") for name in ("train_16", "test_16", "test_32")}
-        for name, file in files.items():
-            import_fields(folder / f"darcy_{name}.h5", file, boundary="periodic", points="left")
+        runs = _Runs(folder, Path(work), settings)
         return [
-            _row(name, model, 1 if settings.small else epochs, files, Path(work), settings, bar)
-            for name, (model, epochs) in (list(_MODELS.items())[:1] if settings.small else _MODELS.items())
+            _row(name, case, runs, bar)
+            for name, case in list(_CASES.items())[: 1 if settings.small else None]
         ]
 
 
-def _row(
-    name: str,
-    model: dict[str, Any],
-    epochs: int,
-    files: dict[str, Path],
-    work: Path,
-    settings: Settings,
-    bar: tqdm,
-) -> dict[str, Any]:
-    seeds = (0,) if settings.small else (0, 1, 2)
-    errors: dict[int, list[np.ndarray]] = {n: [] for n in _GOALS}
-    seconds, parameters = [], 0
-    for seed in seeds:
-        bar.set_description(f"Darcy, {name}, seed {seed}")
+@dataclass(frozen=True)
+class _Runs:
+    """Trainings on the data of a folder, in another one."""
+
+    folder: Path
+    work: Path
+    settings: Settings
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return (0,) if self.settings.small else (0, 1, 2)
+
+    def ours(self, case: Case, seed: int) -> tuple[float, int, list[np.ndarray]]:
+        """Seconds, parameters, and the errors of the samples of each grid."""
         config = OperatorConfig(
-            train_file=files["train_16"],
-            output=work / f"{name}_{seed}",
+            train_file=self._imported(f"train_{_GRIDS[0]}"),
+            output=self.work / f"{case.model['kind']}_{seed}",
             inputs="x",  # type: ignore[arg-type]
             targets="y",  # type: ignore[arg-type]
             valid_fraction=0.0,
-            model=model,
+            model=case.model,
             seed=seed,
-            epochs=epochs,
+            epochs=1 if self.settings.small else case.epochs,
         )
         start = time.perf_counter()
-        trained = train(config, progress=False).model()
-        seconds.append(time.perf_counter() - start)
-        parameters = sum(p.numel() for p in trained.parameters())
-        for n in errors:
-            with FieldDataset(files[f"test_{n}"], inputs=["x"], targets=["y"]) as dataset:
-                errors[n].append(evaluate_operator(trained, dataset).errors["relative_l2"][:, 0])
-    goals = _GOALS if name == "TFNO" else {}
-    found = {n: _summary(np.array(values)) for n, values in errors.items()}
-    return {
-        "part": "darcy",
-        "title": f"Darcy 16², {name}",
-        "programs": {
-            "sciten": {
-                "ms": {
-                    "min": 1e3 * min(seconds),
-                    "median": 1e3 * sorted(seconds)[len(seconds) // 2],
-                    "max": 1e3 * max(seconds),
-                },
-                "parameters": parameters,
-                "error": found[16]["mean"],
-            }
-        },
-        "errors": {f"{n}": value for n, value in found.items()},
-        "settings": {"epochs": epochs, "model": model},
+        model = train(config, progress=False).model()
+        seconds = time.perf_counter() - start
+        errors = []
+        for n in _GRIDS:
+            with FieldDataset(self._imported(f"test_{n}"), inputs=["x"], targets=["y"]) as dataset:
+                errors.append(evaluate_operator(model, dataset).errors["relative_l2"][:, 0])
+        return seconds, sum(p.numel() for p in model.parameters()), errors
+
+    def theirs(self, case: Case, seed: int) -> tuple[float, int, list[np.ndarray], str]:
+        """The same of neuraloperator's, and its version."""
+        request = {
+            "data": str(self._tensors()),
+            "model": case.peer_model,
+            "epochs": 1 if self.settings.small else case.peer_epochs,
+            "seed": seed,
+            **_PEER_SETTINGS,
+        }
+        with self._peer() as worker:
+            facts = worker.ask("prepare", request)
+            seconds = worker.ask("call")["seconds"]
+            errors = [np.array(values) for values in worker.ask("check")["errors"]]
+        return seconds, facts["parameters"], errors, facts["version"]
+
+    @contextlib.contextmanager
+    def _peer(self) -> Iterator[Worker]:
+        command: list[str | Path] = [f"{self.settings.peer_python}", SCRIPTS / "neuraloperator_darcy.py"]
+        environment = {"PYTHONPATH": None, "PYTHONDONTWRITEBYTECODE": "1"}
+        with Worker(_PEER, command, threads=torch.get_num_threads(), environment=environment) as one:
+            yield one
+
+    def _imported(self, name: str) -> Path:
+        file = self.work / f"{name}.h5"
+        if not file.exists():
+            import_fields(self._source(name), file, boundary="periodic", points="left")
+        return file
+
+    def _tensors(self) -> Path:
+        file = self.work / "fields.pt"
+        if not file.exists():
+            tests = [self._pair(f"test_{n}") for n in _GRIDS]
+            torch.save({"train": self._pair(f"train_{_GRIDS[0]}"), "test": tests}, file)
+        return file
+
+    def _pair(self, name: str) -> list[torch.Tensor]:
+        with h5py.File(self._source(name)) as file:
+            return [torch.from_numpy(file[field][:]).float()[:, None] for field in "xy"]
+
+    def _source(self, name: str) -> Path:
+        return self.folder / f"darcy_{name}.h5"
+
+
+def _row(name: str, case: Case, runs: _Runs, bar: tqdm) -> dict[str, Any]:
+    ours, theirs = [], []
+    for seed in runs.seeds:
+        bar.set_description(f"Darcy, {name}, seed {seed}")
+        ours.append(runs.ours(case, seed))
+        if runs.settings.peer_python is not None:
+            bar.set_description(f"Darcy, neuraloperator's {name}, seed {seed}")
+            theirs.append(runs.theirs(case, seed))
+    errors = _summaries([one[2] for one in ours])
+    programs = {"sciten": _program([one[0] for one in ours], ours[0][1], errors)}
+    row: dict[str, Any] = {
+        "part": PART,
+        "title": f"Darcy 16² / 32², {name}",
+        "programs": programs,
+        "errors": errors,
+        "settings": {"epochs": case.epochs, "model": case.model},
         "published": _PUBLISHED,
         "targets": [
-            at_most(f"relative L2 error at {n}²", found[n]["mean"], goal) for n, goal in goals.items()
+            at_most(f"relative L2 error at {grid}", errors[grid]["mean"], goal)
+            for grid, goal in case.goals.items()
         ],
     }
+    if theirs:
+        peer = _summaries([one[2] for one in theirs])
+        programs[_PEER] = _program([one[0] for one in theirs], theirs[0][1], peer) | {"version": theirs[0][3]}
+        row["peer_errors"] = {_PEER: peer}
+        row["peer_settings"] = {"epochs": case.peer_epochs, "model": case.peer_model, **_PEER_SETTINGS}
+    return row
+
+
+def _program(seconds: list[float], parameters: int, errors: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    times = [1e3 * one for one in seconds]
+    return {
+        "ms": {"min": min(times), "median": statistics.median(times), "max": max(times)},
+        "parameters": parameters,
+        "error": errors[f"{_GRIDS[0]}²"]["mean"],
+    }
+
+
+def _summaries(errors: Sequence[Sequence[np.ndarray]]) -> dict[str, dict[str, Any]]:
+    """By grid, of errors `[seeds][grids][samples]`."""
+    by_grid = zip(_GRIDS, zip(*errors, strict=True), strict=True)
+    return {f"{n}²": _summary(np.array(values)) for n, values in by_grid}
 
 
 def _summary(errors: np.ndarray) -> dict[str, Any]:
@@ -118,8 +226,10 @@ def _summary(errors: np.ndarray) -> dict[str, Any]:
     generator = np.random.default_rng(0)
     drawn = by_sample[generator.integers(0, len(by_sample), (4000, len(by_sample)))].mean(1)
     low, high = np.percentile(drawn, [2.5, 97.5])
+    by_seed = errors.mean(1)
     return {
         "mean": float(errors.mean()),
-        "by_seed": [float(value) for value in errors.mean(1)],
+        "spread": float(by_seed.std(ddof=1)) if len(by_seed) > 1 else 0.0,
+        "by_seed": [float(value) for value in by_seed],
         "interval": [float(low), float(high)],
     }

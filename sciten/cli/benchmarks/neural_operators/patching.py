@@ -1,8 +1,9 @@
 """What do patches cost in accuracy? The dense operator of `navier_stokes`, whole and on patches, for as many epochs.
 
 Patches are those of `benchmarks/patching_memory.py`: with a tenth of their length of their neighbours' points on either
-side, and all the coarser views that there are. `at_a_time`, which saves the memory, does not change the results and is
-left out. Modes are those of a patch, so that an operator on patches resolves shorter waves than the whole one does.
+side, and all the coarser grids that there are. `at_a_time`, which saves the memory, does not change the results and is
+left out. Modes are those of a patch, so that an operator on patches resolves shorter waves than the whole one does; and
+there is an operator of the same size for each grid.
 """
 
 from typing import Any
