@@ -169,7 +169,7 @@ def patching_memory(document: Document) -> str:
         for case in finest
     ]
     return (
-        f"**Memory on patches** of {document['points']}² points, one after the other, with all coarser views: the "
+        f"**Memory on patches** of {document['points']}² points, one after the other, with all coarser grids: the "
         f"resident memory of a training step ({document['model']}) falls by these factors: {', '.join(found)}. This is "
         f"with `{document['allocator_of_resident_given_back']}` in the environment, and in brackets without "
         "(`benchmarks/patching_memory.py`)."

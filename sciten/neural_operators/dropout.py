@@ -23,7 +23,6 @@ def rank_scales(
     probability: float | Sequence[float],
     like: Tensor,
     *,
-    training: bool,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, ...]:
     """For each rank r a factor `[r]` of its indices: 0 with `probability`, otherwise 1 / (1 - probability).
@@ -32,19 +31,15 @@ def rank_scales(
         ranks: of CP one, of Tucker one for each mode of the core, of a tensor train one for each bond.
         probability: of being dropped, for all ranks or for each.
         like: a tensor that has the dtype and device of the factors.
-        training: otherwise nothing is dropped and all scales are one.
         generator: what is drawn from; without, torch's own.
 
     Raises:
         ConfigError: a probability is not in [0, 1), or there is not one for each rank.
     """
-    probabilities = _for_each(ranks, probability)
-    if not training:
-        return tuple(like.new_ones(rank) for rank in ranks)
     return tuple(
         torch.empty(rank, dtype=like.dtype, device=like.device).bernoulli_(1 - dropped, generator=generator)
         / (1 - dropped)
-        for rank, dropped in zip(ranks, probabilities, strict=True)
+        for rank, dropped in zip(ranks, _for_each(ranks, probability), strict=True)
     )
 
 

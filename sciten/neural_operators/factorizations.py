@@ -283,7 +283,7 @@ def factorization_from(description: Factorization | Mapping[str, Any]) -> Factor
 
 
 def _scales(ranks: Sequence[int], probability: float, like: Tensor) -> tuple[Tensor, ...]:
-    return rank_scales(ranks, [probability if rank > 1 else 0.0 for rank in ranks], like, training=True)
+    return rank_scales(ranks, [probability if rank > 1 else 0.0 for rank in ranks], like)
 
 
 def _cores(shape: Sequence[int], ranks: Sequence[int]) -> list[tuple[int, ...]]:

@@ -82,7 +82,7 @@ def test_scales_that_are_drawn_are_those_of_the_masks(make: Callable) -> None:
     generator = torch.Generator().manual_seed(0)
     probabilities = [0.2 + 0.1 * k for k in range(len(ranks))]
     like = torch.zeros((), dtype=torch.float64)
-    drawn = [rank_scales(ranks, probabilities, like, training=True, generator=generator) for _ in range(4000)]
+    drawn = [rank_scales(ranks, probabilities, like, generator=generator) for _ in range(4000)]
     for k, (rank, dropped) in enumerate(zip(ranks, probabilities, strict=True)):
         scales = torch.stack([scales[k] for scales in drawn])
         assert scales.shape == (4000, rank)
@@ -94,12 +94,10 @@ def test_scales_that_are_drawn_are_those_of_the_masks(make: Callable) -> None:
 
 
 @FORMATS
-def test_nothing_is_dropped_outside_training(make: Callable) -> None:
+def test_nothing_is_dropped_at_a_probability_of_zero(make: Callable) -> None:
     ranks, full = make()
-    like = torch.zeros((), dtype=torch.float64)
-    scales = rank_scales(ranks, 0.9, like, training=False)
-    never = rank_scales(ranks, 0.0, like, training=True)
-    assert all(bool((scale == 1).all()) for scale in (*scales, *never))
+    scales = rank_scales(ranks, 0.0, torch.zeros((), dtype=torch.float64))
+    assert all(bool((scale == 1).all()) for scale in scales)
     assert full(scales).abs().min() > 0
 
 
@@ -127,7 +125,7 @@ def test_a_generator_or_the_seed_decides_what_is_dropped() -> None:
     like = torch.zeros(1)
 
     def drawn(generator: torch.Generator | None) -> Tensor:
-        (scale,) = rank_scales((64,), 0.5, like, training=True, generator=generator)
+        (scale,) = rank_scales((64,), 0.5, like, generator=generator)
         return scale
 
     first, second = (drawn(torch.Generator().manual_seed(1)) for _ in range(2))
@@ -150,9 +148,9 @@ def test_what_does_not_fit_is_refused() -> None:
     like = torch.zeros(1)
     for dropped in (-0.1, 1.0, float("nan")):
         with pytest.raises(ConfigError, match="from 0 to below 1"):
-            rank_scales((2,), dropped, like, training=True)
+            rank_scales((2,), dropped, like)
     with pytest.raises(ConfigError, match="each of 2 ranks, got 3"):
-        rank_scales((2, 3), [0.1] * 3, like, training=True)
+        rank_scales((2, 3), [0.1] * 3, like)
     with pytest.raises(ConfigError, match=r"drop_cp: expected scales as long .* \[4, 2\], got \[3\]"):
         drop_cp(pairs(4), torch.ones(3))
     with pytest.raises(ConfigError, match="drop_tucker: expected scales as long"):

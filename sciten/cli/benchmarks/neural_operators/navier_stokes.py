@@ -38,36 +38,37 @@ MEASURED = {"error": "one step", "rollout_error": "end of the rollout"}
 
 def measure(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
     """A row for each viscosity and operator."""
-    rows = []
-    with trials.processes(settings.processes) as pool:
-        for viscosity in VISCOSITIES:
-            command = settings.missing(f"ns_{viscosity}")
-            if command is not None:
-                bar.write(
-                    f"{PART}, ν = {viscosity}: left out, since there are no data; make them by: {command}"
-                )
-                continue
-            bar.set_description(f"Navier-Stokes, ν = {viscosity}")
-            rows += _rows(viscosity, settings, pool, bar)
-    return rows
-
-
-def _rows(viscosity: str, settings: Settings, pool: Executor, bar: tqdm) -> list[dict[str, Any]]:
-    train_file, test_file = settings.files(f"ns_{viscosity}")
+    files = {}
+    for viscosity in VISCOSITIES:
+        command = settings.missing(f"ns_{viscosity}")
+        if command is None:
+            files[viscosity] = settings.files(f"ns_{viscosity}")
+        else:
+            bar.write(f"{PART}, ν = {viscosity}: left out, since there are no data; make them by: {command}")
+    if not files:
+        return []
     chosen = operators(settings).candidates()
     for name in operators(settings).absent(chosen):
         bar.write(f"{PART}: {name} left out, since there is none of that size")
-    counts = epochs(chosen, train_file, settings, pool, bar)
-    found = trials.run(
-        [
-            Trial(f"{one.name}, seed {seed}", config(one, train_file, seed, count, settings), test_file)
-            for one, count in zip(chosen, counts, strict=True)
-            for seed in settings.seeds
-        ],
-        pool,
-        settings.work,
-        bar,
-    )
+    with trials.processes(settings.processes) as pool:
+        bar.set_description("Navier-Stokes, time of an epoch")
+        # It is the same at every viscosity.
+        counts = epochs(chosen, next(iter(files.values()))[0], settings, pool, bar)
+        rows = []
+        for viscosity, (train_file, test_file) in files.items():
+            bar.set_description(f"Navier-Stokes, ν = {viscosity}")
+            wanted = [
+                Trial(f"{one.name}, seed {seed}", config(one, train_file, seed, count, settings), test_file)
+                for one, count in zip(chosen, counts, strict=True)
+                for seed in settings.seeds
+            ]
+            rows += _rows(viscosity, chosen, trials.run(wanted, pool, settings.work, bar), settings)
+    return rows
+
+
+def _rows(
+    viscosity: str, chosen: Sequence[Candidate], found: Sequence[Mapping[str, Any]], settings: Settings
+) -> list[dict[str, Any]]:
     seeds = len(settings.seeds)
     rows = [
         row(viscosity, one, found[seeds * k : seeds * (k + 1)], settings.seconds)
