@@ -1,5 +1,6 @@
 """`sciten train`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,12 +18,16 @@ def train(
 ) -> None:
     """Train a potential or a neural operator; the same command continues an interrupted run.
 
-    Exits with 143 after SIGTERM.
+    Exits with 130 after an interruption, and with 143 after SIGTERM.
     """
     from sciten import training
 
     settings = training.read_config(config, overrides or [])
-    result = training.train(settings)
+    try:
+        result = training.train(settings)
+    except KeyboardInterrupt:
+        print(f"{settings.output}: interrupted; the same command continues", file=sys.stderr)
+        raise typer.Exit(130) from None
     minutes = result.seconds / 60
     if result.already_complete:
         done = f"{result.epochs} of {settings.epochs} epochs, {minutes:.1f} minutes"

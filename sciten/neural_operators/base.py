@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sciten.errors import ConfigError
 from sciten.neural_operators.patching import MultigridPatching, patching_from
+from sciten.neural_operators.resampling import resampled
 
 
 class NeuralOperator(nn.Module, ABC):
@@ -118,10 +119,6 @@ class NeuralOperator(nn.Module, ABC):
         scaled = (fields.to(self.dtype) - self._along(self.input_mean)) / self._along(self.input_std)
         return self._transformed(scaled) * self._along(self.output_std) + self._along(self.output_mean)
 
-    def patch_shape(self, grid: Sequence[int]) -> tuple[int, ...]:
-        """The shape of what `transform` is given where the fields lie on `grid`."""
-        return tuple(grid) if self.patching is None else self.patching.patch_shape(grid)
-
     def translations(self, grid: Sequence[int]) -> tuple[int, ...]:
         """For each axis, by how many points inputs are to be shifted for just the outputs to be shifted.
 
@@ -158,17 +155,28 @@ class NeuralOperator(nn.Module, ABC):
 
     def _transformed(self, fields: Tensor) -> Tensor:
         grid, cutting = fields.shape[2:], self.patching
-        places = [self._coordinates(grid, fields)] if self.positional_grid else []
+        given = [fields, *([self._coordinates(grid, fields)] if self.positional_grid else [])]
         if cutting is None:
-            return self.transform(_joined(fields, *places))
-        answers = []
-        if self.coarse is not None:
-            answers.append(cutting.refined(self.coarse(cutting.coarsened(fields)), grid))
-        given = [cutting.patch(one) for one in (fields, *answers)]
-        given += [cutting.patch(one).repeat(len(fields), *[1] * (one.ndim - 1)) for one in places]
-        patches = _joined(*given)
-        del given  # as large as the patches
-        return sum(answers, cutting.stitch(cutting.apply(self.transform, patches), grid))
+            return self.transform(_joined(given))
+        answer = self._coarse_answer(fields, cutting)
+        if answer is not None:
+            given.insert(1, answer)
+        patches = _joined([cutting.patch(one) for one in given])
+        del given  # coordinates of the whole grid
+        found = cutting.stitch(cutting.apply(self.transform, patches), grid)
+        return found if answer is None else answer + found
+
+    def _coarse_answer(self, fields: Tensor, cutting: MultigridPatching) -> Tensor | None:
+        if not cutting.levels:
+            return None
+        if self.coarse is None:
+            raise ConfigError(
+                f"{type(self).__name__}: expected an operator for coarser grids, as patching with levels="
+                f"{cutting.levels} asks for, got none; set `coarse`, or take levels=0"
+            )
+        coarser = resampled(fields, cutting.coarser_grid(fields.shape[2:]), self.periodic)
+        answer = self.coarse._transformed(coarser)  # of scaled fields, which have been checked
+        return resampled(answer.to(self.dtype), fields.shape[2:], self.periodic)
 
     def _coordinates(self, grid: Sequence[int], like: Tensor) -> Tensor:
         """`[1, axes, *grid]`, from 0 to 1."""
@@ -189,13 +197,16 @@ def _common(unit: int, coarse_unit: int, points: int, coarse_points: int) -> int
     return found if found < points else 0
 
 
-def _joined(*fields: Tensor) -> Tensor:
-    """The channels of all, those of one field for a batch where need be; in memory, channels come last."""
+def _joined(fields: Sequence[Tensor]) -> Tensor:
+    """All channels; what is one field, or its patches, is taken for each of a batch. In memory, channels come last."""
     if len(fields) == 1:
         return fields[0]
-    size = len(fields[0])
-    last = [one.movedim(1, -1).expand(size, *one.shape[2:], -1) for one in fields]
-    return torch.cat(last, -1).movedim(-1, 1)
+    size = fields[0].shape[0]
+    all_of_them = (
+        one if one.shape[0] == size else one.repeat(size // one.shape[0], *[1] * (one.ndim - 1))
+        for one in fields
+    )
+    return torch.cat([one.movedim(1, -1) for one in all_of_them], -1).movedim(-1, 1)
 
 
 def _pairs(mean: Tensor, std: Tensor) -> list[tuple[float, float]]:

@@ -272,12 +272,12 @@ def factorization_from(description: Factorization | Mapping[str, Any]) -> Factor
     """
     if isinstance(description, Factorization):
         return description
-    values = dict(description)
+    values = dict(description) if isinstance(description, Mapping) else {"kind": None}
     kind = FACTORIZATIONS.get(str(values.pop("kind", "TuckerFactors")))
     known = {f.name for f in fields(kind)} if kind is not None else set()
     if kind is None or set(values) - known:
         raise ConfigError(
-            f"factorization: expected kind {', '.join(FACTORIZATIONS)} and its arguments, got {dict(description)}"
+            f"factorization: expected kind {', '.join(FACTORIZATIONS)} and its arguments, got {description!r}"
         )
     return kind(**values)
 

@@ -5,6 +5,7 @@ Azizzadenesheli and Anandkumar, Multi-grid tensorized Fourier neural operator fo
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any, ClassVar
 
 import torch
@@ -29,8 +30,8 @@ class FNO(NeuralOperator):
 
     Args:
         in_channels, out_channels: numbers at each point of inputs and outputs.
-        modes: frequencies kept along each axis, negative ones counted; a grid, or a patch of it, needs at least so many
-            points.
+        modes: frequencies kept along each axis, negative ones counted; a grid, or a patch of it and of coarser grids,
+            needs at least so many points.
         hidden_channels: within the blocks.
         n_layers: blocks.
         lifting_channels, projection_channels: hidden channels of the maps at each point before and after the blocks;
@@ -40,7 +41,7 @@ class FNO(NeuralOperator):
             no such map.
         mlp_skip: what goes past the whole block.
         positional_grid: whether the coordinates, from 0 to 1, are further inputs; without them and with periodic axes
-            the operator commutes with translations, of cut axes with those by whole patches.
+            the operator commutes with translations, of cut axes with those in `translations`.
         periodic: for each axis, or for all; see `NeuralOperator` for where points lie.
         padding: of the other axes, and of those that are cut into patches, relative to their length.
         factorization: format of the convolutions' weights, or its description; dense without.
@@ -104,7 +105,7 @@ class FNO(NeuralOperator):
             ("mlp_channels", mlp_channels, 0),
             ("padding", padding, 0),
         ):
-            if value is not None and not value >= least:
+            if value is not None and not least <= value < inf:
                 raise ConfigError(f"{name}: expected {what} of at least {least}, got {value}")
         if padding and all(self.patch_periodic):
             raise ConfigError(
@@ -127,7 +128,7 @@ class FNO(NeuralOperator):
         self.blocks = nn.ModuleList([self._block(k, generator, dtype) for k in range(n_layers)])
         self.projection = mlp(hidden_channels, self.projection_channels, out_channels)
         if self.patching is not None and self.patching.levels:
-            self.coarse = self._coarser(self.patching.coarser(), seed, dtype)
+            self.coarse = self._coarser(self.patching.coarser(), generator, dtype)
         if active_modes is not None:
             self.set_modes(active_modes)
 
@@ -185,8 +186,13 @@ class FNO(NeuralOperator):
     def require_fields(self, fields: Tensor) -> None:
         """Raise `ConfigError` unless the model can take `fields`."""
         super().require_fields(fields)
-        name = f"{type(self).__name__}{' on patches' if self.patching is not None else ''}"
-        require_resolution(name, self.patch_shape(fields.shape[2:]), self.active_modes)
+        name, grid = type(self).__name__, tuple(fields.shape[2:])
+        if self.patching is None:
+            require_resolution(name, grid, self.active_modes)
+            return
+        for patching, own in self.patching.grids(grid):
+            of = "" if own == grid else f" of the coarser grid {' × '.join(map(str, own))}"
+            require_resolution(f"{name} on patches{of}", patching.patch_shape(own), self.active_modes)
 
     def with_factorization(self, factorization: Factorization | Mapping[str, Any]) -> "FNO":
         """The same operator with its weights in another format, as near as its ranks allow: dense to factors and back.
@@ -205,14 +211,15 @@ class FNO(NeuralOperator):
             mine.weight.copy_from(ours.weight.full())
         return found.train(self.training)
 
-    def _coarser(self, patching: MultigridPatching, seed: int, dtype: torch.dtype) -> "FNO":
+    def _coarser(self, patching: MultigridPatching, generator: torch.Generator, dtype: torch.dtype) -> "FNO":
         changes = {
             "patching": patching,
             "padding": 0.0 if all(patching.patch_periodic) else self.padding,
             "input_scale": None,
             "output_scale": None,
+            "seed": int(torch.randint(2**62, (), generator=generator)),
         }
-        return type(self)(**(self.arguments() | changes), seed=seed + 1, dtype=dtype)
+        return FNO(**(FNO.arguments(self) | changes), dtype=dtype)
 
     def _block(self, k: int, generator: torch.Generator, dtype: torch.dtype) -> FourierBlock:
         channels, activated = self.hidden_channels, k + 1 < self.n_layers

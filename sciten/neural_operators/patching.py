@@ -21,9 +21,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from sciten.errors import ConfigError
-from sciten.neural_operators.resampling import resampled
 from sciten.neural_operators.windows import Windows
 from sciten.tensor.tracing import is_traced
+
+_LARGE = 1 << 12  # points; for fewer, giving memory back takes longer than it is worth
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,9 @@ class MultigridPatching:
     """How fields on a regular grid are cut into patches of equal shape, and put together again.
 
     With levels, an operator first answers on a coarser grid, which has half as many patches along each axis (rounded
-    up) of just this shape, and so on for each level; an axis of one patch stays as it is. At the last possible level
-    the grid is one patch. See `sciten.neural_operators.resampling` for how fields come from one grid to the other.
+    up) of just as many points, and so on for each level; an axis of one patch stays as it is, and has no padding. At
+    the last possible level the grid is one patch. See `sciten.neural_operators.resampling` for how fields come from
+    one grid to the other.
 
     Any number of points will do. Where it is not a multiple of the number of patches, some patches share a point with
     their neighbour, which comes from one of them when they are stitched.
@@ -61,7 +63,7 @@ class MultigridPatching:
     def __post_init__(self) -> None:
         object.__setattr__(self, "patches", tuple(self.patches))
         object.__setattr__(self, "periodic", tuple(self.periodic))
-        if not 1 <= len(self.patches) <= 3 or min(self.patches) < 1:
+        if not 1 <= len(self.patches) <= 3 or not all(isinstance(n, int) and n >= 1 for n in self.patches):
             raise ConfigError(
                 "MultigridPatching: expected patches as one to three numbers of at least 1, one for each axis, got "
                 f"{self.patches}"
@@ -75,7 +77,7 @@ class MultigridPatching:
             raise ConfigError(
                 f"MultigridPatching: expected padding from 0 to 1, a part of the patch, got {self.padding}"
             )
-        if self.at_a_time is not None and self.at_a_time < 1:
+        if self.at_a_time is not None and not (isinstance(self.at_a_time, int) and self.at_a_time >= 1):
             raise ConfigError(
                 f"MultigridPatching: expected at_a_time of at least 1 patch, got {self.at_a_time}"
             )
@@ -83,7 +85,7 @@ class MultigridPatching:
 
     def _require_levels(self) -> None:
         most = (max(self.patches) - 1).bit_length()
-        if self.levels < 0:
+        if not isinstance(self.levels, int) or self.levels < 0:
             raise ConfigError(f"MultigridPatching: expected levels of at least 0, got {self.levels}")
         if self.levels > most:
             raise ConfigError(
@@ -124,24 +126,17 @@ class MultigridPatching:
         )
 
     def coarser(self) -> "MultigridPatching":
-        """How fields on the next coarser grid are cut.
-
-        Raises:
-            ConfigError: there are no levels.
-        """
+        """How fields on the next coarser grid are cut; only with levels."""
         return replace(self, patches=tuple(-(-count // 2) for count in self.patches), levels=self.levels - 1)
 
     def coarser_grid(self, grid: Sequence[int]) -> tuple[int, ...]:
         """The points along each axis of the next coarser grid: as many fewer as there are fewer patches."""
         return tuple(-(-n * -(-count // 2) // count) for n, count in zip(grid, self.patches, strict=True))
 
-    def coarsened(self, x: Tensor) -> Tensor:
-        """Fields `[B, C, *grid]` on the next coarser grid, `[B, C, *coarser_grid(grid)]`."""
-        return self._resampled(x, self.coarser_grid(x.shape[2:]))
-
-    def refined(self, y: Tensor, grid: Sequence[int]) -> Tensor:
-        """Fields on the grid that is next coarser to `grid` on `grid` itself, `[B, C, *grid]`."""
-        return self._resampled(y, grid)
+    def grids(self, grid: Sequence[int]) -> list[tuple["MultigridPatching", tuple[int, ...]]]:
+        """A grid and all coarser ones, each with how it is cut."""
+        coarser = self.coarser().grids(self.coarser_grid(grid)) if self.levels else []
+        return [(self, tuple(grid)), *coarser]
 
     def patch(self, x: Tensor) -> Tensor:
         """Fields `[B, C, *grid]` to patches `[B * n_patches, C, *patch_shape]`.
@@ -190,11 +185,6 @@ class MultigridPatching:
         extent = -(-n // count) - (0 if periodic else 1)
         return ceil(round(self.padding * extent, 9)) if count > 1 else 0  # 0.1 of 30 is 3.0000000000000004
 
-    def _resampled(self, x: Tensor, grid: Sequence[int]) -> Tensor:
-        for k, (points, periodic) in enumerate(zip(grid, self.periodic, strict=True)):
-            x = resampled(x, 2 + k, points, periodic)
-        return x
-
     def _require_patches(self, y: Tensor, windows: Sequence[Windows]) -> None:
         shape = [own.size for own in windows]
         if y.ndim != 2 + len(windows) or list(y.shape[2:]) != shape or y.shape[0] % self.n_patches:
@@ -214,10 +204,19 @@ def patching_from(
     Raises:
         ConfigError: it describes none, or one of another number of axes.
     """
-    values = description.description() if isinstance(description, MultigridPatching) else dict(description)
     known = [f.name for f in fields(MultigridPatching) if f.name != "periodic"]
-    if "patches" not in values or set(values) - set(known):
-        raise ConfigError(f"patching: expected patches and, of {', '.join(known[1:])}, any, got {values}")
+    if isinstance(description, MultigridPatching):
+        description = description.description()
+    if (
+        not isinstance(description, Mapping)
+        or not isinstance(description.get("patches"), Sequence)
+        or set(description) - set(known)
+    ):
+        raise ConfigError(
+            f"patching: expected patches, a number for each axis, and, of {', '.join(known[1:])}, any, got "
+            f"{description}"
+        )
+    values = dict(description)
     if len(values["patches"]) != len(periodic):
         raise ConfigError(
             f"patching: expected patches as {len(periodic)} numbers, one for each axis, got "
@@ -232,9 +231,9 @@ def _by_itself(function: Callable[[Tensor], Tensor], patches: Tensor) -> Tensor:
         result = function(patches)
     else:
         result = checkpoint(function, patches, use_reentrant=False)
-        if result.requires_grad and result.device.type == "cpu" and not is_traced(result):
+    if result.device.type == "cpu" and not is_traced(result) and result[:, 0].numel() >= _LARGE:
+        if result.requires_grad:
             result.register_hook(lambda _: _give_back())  # what the patches after these have left
-    if result.device.type == "cpu" and not is_traced(result):
         _give_back()
     return result
 

@@ -1,4 +1,4 @@
-"""One axis of a grid on more or on fewer points: band-limited interpolation.
+"""Fields on grids of more or of fewer points: band-limited interpolation.
 
 Every axis of n points is part of a signal with a period, n, or 2 (n - 1) where an axis with ends is mirrored about
 them. Waves that both grids carry stay what they are, and others are left out: nothing fast comes back as something
@@ -6,24 +6,37 @@ slow. Like every sharp low-pass, this one overshoots by up to a tenth beside jum
 slope, and its mirror image a corner, it converges to first order.
 """
 
-from functools import lru_cache
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.special import diric
 from torch import Tensor
 
+from sciten.neural_operators.fourier import analyse, synthesise
 
-def resampled(x: Tensor, axis: int, points: int, periodic: bool) -> Tensor:
-    """`x` with another number of points along an axis of the same length.
 
-    The n points of a periodic axis lie at i / n of it, those of others at i / (n - 1).
+def resampled(fields: Tensor, grid: Sequence[int], periodic: Sequence[bool]) -> Tensor:
+    """Real fields `[B, C, *points]` on another grid of the same domain, `[B, C, *grid]`.
+
+    The n points of a periodic axis of length one lie at i / n, those of others at i / (n - 1). Not in mixed precision:
+    sums over a whole grid would suffer most.
     """
-    given = x.shape[axis]
-    if given == points:
-        return x
-    matrix = torch.from_numpy(_matrix(given, points, periodic)).to(x.device, x.dtype)
-    return torch.tensordot(x, matrix, dims=([axis], [1])).movedim(-1, axis)
+    if tuple(fields.shape[2:]) == tuple(grid):
+        return fields
+    found = fields.movedim(1, -1)
+    for axis, (n, continues) in enumerate(zip(fields.shape[2:], periodic, strict=True), 1):
+        if not continues:
+            places = torch.from_numpy(mirrored(np.arange(_period(n, continues)), n))
+            found = found.index_select(axis, places.to(found.device))
+    given = found.shape[1:-1]
+    wanted = [_period(n, continues) for n, continues in zip(grid, periodic, strict=True)]
+    # All waves below half a period from point to point, on both grids.
+    modes = [a if a == b else 2 * ((min(a, b) - 1) // 2) + 1 for a, b in zip(given, wanted, strict=True)]
+    with torch.autocast(fields.device.type, enabled=False):
+        found = synthesise(analyse(found, modes), modes, wanted)
+    for axis, n in enumerate(grid, 1):
+        found = found.narrow(axis, 0, n)
+    return found.movedim(-1, 1)
 
 
 def mirrored(places: np.ndarray, points: int) -> np.ndarray:
@@ -31,21 +44,6 @@ def mirrored(places: np.ndarray, points: int) -> np.ndarray:
     period = _period(points, periodic=False)
     places = places % period
     return np.where(places < points, places, period - places)
-
-
-@lru_cache(maxsize=64)
-def _matrix(given: int, points: int, periodic: bool) -> np.ndarray:
-    """`[points, given]`. Kept as an array: a tensor of `torch.inference_mode` would be of no use in a training step."""
-    period, other = _period(given, periodic), _period(points, periodic)
-    kept = 2 * ((min(period, other) - 1) // 2) + 1  # waves below half a period from point to point, on both
-    places = np.arange(points) * (period / other)
-    angles = 2 * np.pi / period * (places[:, None] - np.arange(period))
-    kernel = kept / period * diric(angles, kept)
-    if periodic:
-        return np.ascontiguousarray(kernel)
-    matrix = np.zeros((points, given))
-    np.add.at(matrix.T, mirrored(np.arange(period), given), kernel.T)
-    return matrix
 
 
 def _period(points: int, periodic: bool) -> int:

@@ -21,7 +21,7 @@ from sciten.neural_operators import NeuralOperator
 from sciten.training.field_errors import measures
 from sciten.training.rollout import evaluating, require_channels, rollout, scaled
 
-_SHOWN_STEPS = 8  # rows of the table; JSON has them all
+_SHOWN_STEPS = 12  # rows of the table; JSON has them all
 _RESAMPLES = 2000
 
 

@@ -59,7 +59,9 @@ def _words(value: int | tuple[str, ...]) -> str:
 def _from_data(dataset: FieldDataset, given: dict[str, Any]) -> dict[str, Any]:
     grid: tuple[int, ...] = dataset.grid.shape
     if given.get("patching") is not None:
-        grid = patching_from(given["patching"], dataset.grid.periodic).patch_shape(grid)
+        levels = patching_from(given["patching"], dataset.grid.periodic).grids(grid)
+        shapes = [patching.patch_shape(own) for patching, own in levels]
+        grid = tuple(map(min, zip(*shapes, strict=True)))
     found: dict[str, Any] = {
         "in_channels": len(dataset.channels.inputs),
         "out_channels": len(dataset.channels.targets),

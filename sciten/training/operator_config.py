@@ -93,7 +93,7 @@ class Patching(Section):
     Attributes:
         patches: how many lie along each axis.
         levels: coarser grids, each with an operator of its own.
-        padding: what it has of its neighbours' points on either side, as a part of its own extent.
+        padding: what a patch has of its neighbours' points on either side, as a part of its own extent.
         at_a_time: how many the model is given at one time, which is what decides about memory; None for all of a batch.
     """
 
@@ -124,7 +124,7 @@ class OperatorConfig(RunConfig):
         subsample: every n-th point of the grid is taken; one number, or one for each axis.
         model: the arguments of the operator, by name, and as `kind` which one it is; `periodic`, `input_scale` and
             `output_scale` come from the data where not given, and `modes` are then 16 along each axis, or as many as
-            the grid, or a patch of it, has points. See `Patching` for its `patching`.
+            the grid, or a patch of it and of coarser grids, has points. See `Patching` for its `patching`.
         loss: "relative_h1" or "relative_l2". Channels weigh alike, each in units of its standard deviation.
         incremental_modes: see `IncrementalModes`; None for all modes from the start. Not with `max_time`.
         cache_megabytes: memory for samples, first those to train on, then those to validate on. Either that does not

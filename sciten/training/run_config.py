@@ -43,7 +43,7 @@ class RunConfig(Section, ABC):
         model: the arguments of the model, by name, and as `kind` which one it is.
         initial_model: folder of a model to continue from.
         freeze: parameters to keep fixed: names or shell patterns of blocks, such as `embedding` or
-            `interactions.0.*`.
+            `interactions.0.*`; of an operator on patches also `coarse`, and `*lifting` for that of every grid.
         optimizer, schedule: see their modules.
         ema_decay: decay per step of the exponential moving average of the weights, which is what is validated
             and saved; None for none.

@@ -225,7 +225,15 @@ def test_systems(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_scripts_for_other_pythons_import_nothing_of_sciten() -> None:
-    for name in ("serve.py", "mace_torch.py", "symmetrix_xl.py", "so2_fairchem.py", "torchmd_net.py"):
+    peers = (
+        "mace_torch",
+        "symmetrix_xl",
+        "so2_fairchem",
+        "torchmd_net",
+        "neuraloperator_fno",
+        "neuraloperator_darcy",
+    )
+    for name in ("serve.py", *(f"{peer}.py" for peer in peers)):
         for node in ast.walk(ast.parse((SCRIPTS / name).read_text(encoding="utf-8"))):
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

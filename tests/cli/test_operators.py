@@ -132,3 +132,18 @@ def test_a_pickled_model_is_told_how_to_be_converted(tmp_path: Path, static: Pat
     for arguments in (("evaluate", tmp_path / "old.model", static), ("verify", tmp_path / "old.model")):
         with pytest.raises(ModelError, match="convert_mace"):
             run(*arguments)
+
+
+def test_an_interruption_says_that_the_run_goes_on(
+    operator_config: Make,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(config: OperatorConfig) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sciten.training.train", interrupted)
+    operator_config().write(tmp_path / "c.yaml")
+    ran = CliRunner().invoke(app, ["train", str(tmp_path / "c.yaml")])
+    assert ran.exit_code == 130
+    assert "interrupted; the same command continues" in ran.output

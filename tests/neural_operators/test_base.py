@@ -1,5 +1,6 @@
 """Any operator works on patches: scales, coordinates and cuts are matters of the base class."""
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from sciten.neural_operators import (
     TuckerFactors,
 )
 from sciten.neural_operators.files import load_operator, save_operator
+from sciten.neural_operators.resampling import resampled
 
 CUTS = MultigridPatching((2, 3), 1, 0.25, (True, False))
 SIZES: dict[str, Any] = {"modes": (4, 4), "hidden_channels": 4, "n_layers": 2}
@@ -55,22 +57,47 @@ def operator(kind: type[FNO] = FNO, **changes: Any) -> FNO:
     return kind(2, 1, **settings)
 
 
-def test_a_patched_operator_adds_to_the_answer_of_a_coarser_one() -> None:
-    model, x = operator(), fields(2, 2, 12, 13)
-    arguments = {"positional_grid": False, "dtype": torch.float64, **SIZES}
-    coarse = FNO(2, 1, periodic=(True, False), patching=MultigridPatching((1, 2), 0, 0.25), **arguments)
-    fine = FNO(3, 1, periodic=False, **arguments)
+@pytest.mark.parametrize("positional", [False, True])
+def test_a_patched_operator_adds_to_the_answer_of_a_coarser_one(positional: bool) -> None:
+    model, x = operator(positional_grid=positional), fields(2, 2, 12, 13)
     assert isinstance(model.coarse, FNO)
+    arguments = {"positional_grid": positional, "dtype": torch.float64, **SIZES}
+    cuts, grid = CUTS.grids((12, 13))[1]
+    assert grid == (6, 9) and cuts == MultigridPatching((1, 2), 0, 0.25, (True, False))
+    coarse = FNO(2, 1, periodic=(True, False), patching=cuts, **arguments)
     coarse.load_state_dict(model.coarse.state_dict())
-    fine.load_state_dict(
-        {k: v for k, v in model.state_dict().items() if "coarse" not in k and "input" not in k}, strict=False
-    )
-    answer = CUTS.refined(coarse(CUTS.coarsened(x)), (12, 13))
-    patches = fine(CUTS.patch(torch.cat([x, answer], 1)))
-    expected = answer + CUTS.stitch(patches, (12, 13))
-    torch.testing.assert_close(model(x), expected, rtol=0, atol=1e-12)
-    first, second = (one.lifting.state_dict() for one in (coarse, operator(patching=coarse.patching)))
-    assert any(not torch.equal(first[name], second[name]) for name in first)  # other first weights
+    answer = resampled(coarse(resampled(x, grid, CUTS.periodic)), (12, 13), CUTS.periodic)
+    lines = torch.meshgrid(torch.arange(12) / 12, torch.arange(13) / 12, indexing="ij")
+    places = torch.stack(lines).double().expand(2, -1, -1, -1)
+    given = torch.cat([x, answer, *([places] if positional else [])], 1)
+    fine = FNO(given.shape[1], 1, periodic=False, **{**arguments, "positional_grid": False})
+    own = {
+        name: value
+        for name, value in model.state_dict().items()
+        if name.startswith(("lift", "block", "proj"))
+    }
+    fine.load_state_dict(own, strict=False)
+    expected = answer + CUTS.stitch(fine(CUTS.patch(given)), (12, 13))
+    torch.testing.assert_close(model(x), expected, rtol=0, atol=1e-6 if positional else 1e-12)
+
+
+def test_operators_of_coarser_grids_begin_with_weights_of_their_own() -> None:
+    cuts = MultigridPatching((4, 4), 2, periodic=(True, False))
+    weights = [
+        one.blocks[0].convolution.weight.full().detach()
+        for seed in (0, 1)
+        for model in [operator(patching=cuts, seed=seed)]
+        for one in (model, model.coarse, model.coarse.coarse)
+    ]
+    for first, second in itertools.combinations(weights, 2):
+        assert not torch.equal(first, second)
+
+
+def test_what_makes_no_operator_for_coarser_grids_says_so() -> None:
+    with pytest.raises(
+        ConfigError, match=r"Seen: expected an operator for coarser grids.*levels=1.*or take levels=0"
+    ):
+        Seen(1, (True, False), patching=CUTS)(fields(1, 1, 8, 9))
 
 
 def test_scales_are_those_of_the_fields() -> None:
@@ -130,7 +157,12 @@ def test_weights_change_their_format_and_modes_grow() -> None:
     torch.testing.assert_close(factors.with_factorization(Dense())(x), factors(x), rtol=0, atol=1e-10)
     whole = dense(x)
     dense.set_modes((2, 2))
-    assert not torch.allclose(dense(x), whole)
+    assert [one.active_modes for one in dense.convolutions()] == [(2, 2)] * 4
+    few = dense(x)
+    assert not torch.allclose(few, whole)
+    again = FNO(**dense.arguments(), dtype=torch.float64)
+    again.load_state_dict(dense.state_dict())
+    assert torch.equal(again(x), few)
 
 
 @pytest.mark.parametrize(("levels", "unit"), [(0, 4), (1, 8), (2, 8)])
@@ -167,7 +199,10 @@ def test_no_shift_but_the_whole_axis_fits_three_patches_and_two() -> None:
     [
         ({"patches": [2]}, "patches as 2 numbers, one for each axis, got"),
         ({"patches": [2, 2], "levels": 2}, "at most 1 levels"),
-        ({"patches": [2, 2], "overlap": 2}, "expected patches and, of levels, padding, at_a_time"),
+        (
+            {"patches": [2, 2], "overlap": 2},
+            "expected patches, a number for each axis, and, of levels, padding, at_a_time",
+        ),
     ],
 )
 def test_patchings_that_do_not_fit_are_refused(patching: dict[str, Any], words: str) -> None:
@@ -182,3 +217,8 @@ def test_patches_that_do_not_resolve_the_modes_are_refused() -> None:
         operator(patching=replace(CUTS, padding=0.0))(fields(1, 2, 18, 8))
     with pytest.raises(ConfigError, match=r"at least \(2, 3\) points"):
         operator()(fields(1, 2, 18, 2))
+    with pytest.raises(
+        ConfigError,
+        match=r"FNO on patches of the coarser grid 6 × 7: expected at least 8 × 4 points.*got 6 × 6",
+    ):
+        operator(modes=(8, 4))(fields(1, 2, 12, 10))

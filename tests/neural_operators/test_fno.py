@@ -12,6 +12,7 @@ from sciten.neural_operators import (
     CPFactors,
     Dense,
     Factorization,
+    MultigridPatching,
     TTFactors,
     TuckerFactors,
     load_operator,
@@ -235,8 +236,9 @@ def test_mixed_precision_gives_nearly_the_same(factorization: Factorization) -> 
 
 
 @pytest.mark.slow
-def test_exported_programs_take_other_batches_and_leave_no_trace() -> None:
-    model = FNO(1, 1, (4, 4), 4, n_layers=2)
+@pytest.mark.parametrize("patching", [None, MultigridPatching((2, 1), 1)], ids=["whole", "patches"])
+def test_exported_programs_take_other_batches_and_leave_no_trace(patching: MultigridPatching | None) -> None:
+    model = FNO(1, 1, (4, 4), 4, n_layers=2, patching=patching)
     fields = torch.randn(3, 1, 66, 68)  # a grid that no other test has, and enough points for compiled code
     program = torch.export.export(model, (fields,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     for batch in (fields, fields[:2]):
@@ -249,7 +251,10 @@ def test_exported_programs_take_other_batches_and_leave_no_trace() -> None:
     "factorization", [Dense(), CPFactors(4), TuckerFactors(0.2), TTFactors(0.2)], ids=str
 )
 def test_compiled_operators_are_the_same_in_one_graph(factorization: Factorization) -> None:
-    model = TFNO(2, 1, (4, 4), 8, n_layers=2, factorization=factorization, dtype=torch.float64)
+    patching = MultigridPatching((2, 1), 1) if factorization == Dense() else None
+    model = TFNO(
+        2, 1, (4, 4), 8, n_layers=2, factorization=factorization, patching=patching, dtype=torch.float64
+    )
     fields = torch.randn(2, 2, 8, 8, dtype=torch.float64)
     compiled = torch.compile(model, fullgraph=True)
     torch.testing.assert_close(compiled(fields), model(fields))

@@ -1,3 +1,4 @@
+import itertools
 import json
 from dataclasses import replace
 from itertools import product
@@ -10,10 +11,11 @@ from torch import Tensor, nn
 
 from sciten.errors import ConfigError
 from sciten.neural_operators.patching import MultigridPatching, patching_from
+from sciten.neural_operators.resampling import resampled
 
 
 def all_levels(patches: tuple[int, ...]) -> range:
-    """Every number of levels that some patches can have: until a view is as wide as the domain."""
+    """Every number of levels that some patches can have: until the domain is one patch."""
     levels = 0
     while 2**levels < max(patches):
         levels += 1
@@ -24,30 +26,18 @@ def random_field(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
-def grids_of(
-    patching: MultigridPatching, grid: tuple[int, ...]
-) -> list[tuple[MultigridPatching, tuple[int, ...]]]:
-    """The grid and all coarser ones, with how they are cut."""
-    found = [(patching, grid)]
-    for _ in range(patching.levels):
-        patching, grid = patching.coarser(), patching.coarser_grid(grid)
-        found.append((patching, grid))
-    return found
-
-
 @pytest.mark.parametrize("padding", [0.0, 0.3])
 @pytest.mark.parametrize("periodic", [True, False])
 def test_stitching_undoes_patching_for_every_size(periodic: bool, padding: float) -> None:
     for n in range(1, 18):
         for count in range(1, n + 1):
-            for levels in all_levels((count,)):
-                patching = MultigridPatching((count,), levels, padding, (periodic,))
-                for own, grid in grids_of(patching, (n,)):
-                    x = random_field(2, 3, *grid)
-                    patches = own.patch(x)
-                    assert patches.shape == (2 * own.n_patches, 3, *own.patch_shape(grid))
-                    assert torch.equal(own.stitch(patches, grid), x)
-                assert levels < all_levels((count,))[-1] or own.n_patches == 1
+            patching = MultigridPatching((count,), all_levels((count,))[-1], padding, (periodic,))
+            for own, grid in patching.grids((n,)):
+                x = random_field(2, 3, *grid)
+                patches = own.patch(x)
+                assert patches.shape == (2 * own.n_patches, 3, *own.patch_shape(grid))
+                assert torch.equal(own.stitch(patches, grid), x)
+            assert own.n_patches == 1 and own.levels == 0
 
 
 @st.composite
@@ -66,7 +56,7 @@ def grids(draw: st.DrawFn) -> tuple[tuple[int, ...], MultigridPatching]:
 def test_stitching_undoes_patching_in_two_and_three_dimensions(
     case: tuple[tuple[int, ...], MultigridPatching],
 ) -> None:
-    for patching, grid in grids_of(case[1], case[0]):
+    for patching, grid in case[1].grids(case[0]):
         x = random_field(2, 2, *grid)
         assert torch.equal(patching.stitch(patching.patch(x), grid), x)
 
@@ -78,8 +68,9 @@ def test_patches_of_coarser_grids_have_the_same_shape_but_for_the_padding_of_wha
 ) -> None:
     grid, patching = case
     alone = replace(patching, padding=0.0)
-    assert {own.patch_shape(fewer) for own, fewer in grids_of(alone, grid)} == {alone.patch_shape(grid)}
-    for (own, _), (coarser, _) in zip(grids_of(patching, grid), grids_of(patching, grid)[1:], strict=False):
+    assert {own.patch_shape(fewer) for own, fewer in alone.grids(grid)} == {alone.patch_shape(grid)}
+    assert len(patching.grids(grid)) == patching.levels + 1
+    for (own, _), (coarser, _) in itertools.pairwise(patching.grids(grid)):
         assert coarser.patches == tuple((count + 1) // 2 for count in own.patches)
         assert (coarser.padding, coarser.periodic) == (own.padding, own.periodic)
 
@@ -108,11 +99,13 @@ def test_coarser_grids_hold_slow_waves_and_no_fast_ones() -> None:
         return (slow + fast * torch.cos(9 * t)[:, None] * torch.sin(t)[None, :])[None, None]
 
     x = waves(n, True)
-    for own, grid in grids_of(patching, (n, n))[:-1]:
-        coarse = own.coarsened(x)
-        assert coarse.shape[2:] == own.coarser_grid(grid)
-        torch.testing.assert_close(coarse, waves(coarse.shape[-1], False), rtol=0, atol=1e-12)
-        torch.testing.assert_close(own.refined(coarse, grid), waves(grid[0], False), rtol=0, atol=1e-12)
+    for (_, grid), (own, fewer) in itertools.pairwise(patching.grids((n, n))):
+        coarse = resampled(x, fewer, own.periodic)
+        assert coarse.shape[2:] == fewer
+        torch.testing.assert_close(coarse, waves(fewer[0], False), rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            resampled(coarse, grid, own.periodic), waves(grid[0], False), rtol=0, atol=1e-12
+        )
         x = coarse
 
 
@@ -141,13 +134,12 @@ def test_slow_fields_are_the_same_on_finer_grids(
         ]
         return (1 + lines[0][:, None] * lines[1][None, :]).double()[None, None]
 
-    x, y = slow(fine), slow(coarse)
-    for (own, _), (same, grid) in zip(grids_of(patching, fine), grids_of(patching, coarse), strict=True):
-        assert same.in_proportion(grid) == (True, True)
-        found = own.patch(x)[..., ::factor, ::factor]
-        torch.testing.assert_close(found, same.patch(y), rtol=0, atol=1e-6)
-        if own.levels:
-            x, y = own.coarsened(x), own.coarsened(y)
+    for (own, many), (same, few) in zip(patching.grids(fine), patching.grids(coarse), strict=True):
+        assert same.in_proportion(few) == (True, True)
+        found, expected = (resampled(slow(k), n, periodic) for k, n in ((fine, many), (coarse, few)))
+        torch.testing.assert_close(
+            own.patch(found)[..., ::factor, ::factor], same.patch(expected), rtol=0, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize(
@@ -184,18 +176,14 @@ def test_an_axis_of_one_patch_has_no_padding_and_stays_periodic() -> None:
 
 
 def test_an_axis_of_one_patch_is_not_coarsened() -> None:
-    x = random_field(1, 1, 16, 5)
     patching = MultigridPatching((4, 1), 2)
-    assert [grid for _, grid in grids_of(patching, (16, 5))] == [(16, 5), (8, 5), (4, 5)]
-    alone = torch.cat([MultigridPatching((4,), 1, periodic=(True,)).coarsened(x[..., k]) for k in range(5)])
-    torch.testing.assert_close(patching.coarsened(x), alone.movedim(0, -1)[None])
+    assert [grid for _, grid in patching.grids((16, 5))] == [(16, 5), (8, 5), (4, 5)]
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
-    patching = MultigridPatching((2, 3), 1, 0.3, (True, False))
+    patching = MultigridPatching((2, 3), 0, 0.3, (True, False))
     x = random_field(1, 1, 5, 7).requires_grad_()
     assert torch.autograd.gradcheck(patching.patch, x)
-    assert torch.autograd.gradcheck(patching.coarsened, x)
     y = random_field(6, 2, *patching.patch_shape((5, 7))).requires_grad_()
     assert torch.autograd.gradcheck(lambda y: patching.stitch(y, (5, 7)), y)
 
@@ -203,8 +191,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
 def test_dtypes_stay() -> None:
     patching = MultigridPatching((2,), 1, periodic=(False,))
     for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.complex64):
-        x = torch.ones(1, 1, 6, dtype=dtype)
-        assert patching.patch(x).dtype == patching.coarsened(x).dtype == dtype
+        assert patching.patch(torch.ones(1, 1, 6, dtype=dtype)).dtype == dtype
 
 
 @pytest.mark.parametrize(
@@ -220,6 +207,9 @@ def test_dtypes_stay() -> None:
         ({"patches": (2, 4), "levels": 3}, "at most 2 levels for patches .* take fewer levels or more"),
         ({"patches": (1, 1), "levels": 1}, "the whole domain is one patch of level 0, got 1"),
         ({"patches": (2, 2), "at_a_time": 0}, "at_a_time of at least 1 patch, got 0"),
+        ({"patches": (2, 2), "at_a_time": 1.5}, "at_a_time of at least 1 patch, got 1.5"),
+        ({"patches": (2.0, 2)}, "one to three numbers of at least 1"),
+        ({"patches": (2, 2), "levels": 0.5}, "levels of at least 0, got 0.5"),
     ],
 )
 def test_impossible_patchings_are_refused(arguments: dict, message: str) -> None:
@@ -236,6 +226,8 @@ def test_a_description_is_the_value_and_its_axes_are_the_domains() -> None:
         ({"patches": [2]}, "patches as 2 numbers, one for each axis, got"),
         ({"patches": [2, 2], "periodic": [True, True]}, "of levels, padding, at_a_time, any"),
         ({"levels": 1}, "expected patches"),
+        ({"patches": 2}, "expected patches, a number for each axis"),
+        ("2x2", "expected patches, a number for each axis.*got 2x2"),
     ):
         with pytest.raises(ConfigError, match=words):
             patching_from(description, (True, True))

@@ -175,6 +175,8 @@ def test_bad_arguments_are_refused() -> None:
         TTFactors(1.5).shapes((4, 4))
     with pytest.raises(ConfigError, match="expected kind"):
         factorization_from({"kind": "Tuker"})
+    with pytest.raises(ConfigError, match=r"expected kind .* got 'TuckerFactors'"):
+        factorization_from("TuckerFactors")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("factorization", FORMATS, ids=str)

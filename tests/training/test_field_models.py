@@ -26,6 +26,8 @@ def test_what_is_not_given_comes_from_the_data_and_its_patches(operator_config: 
     given = {"kind": "FNO", "periodic": [False], "patching": PATCHING}
     model, _ = operator_config(model=given).task().prepare(None)
     assert model.patching == MultigridPatching((2,), 1, 0.25, (False,), at_a_time=4)
+    assert model.modes == (12,)  # a patch has 18 points, and the coarser grid 12
+    assert model(torch.zeros(1, 1, 24)).shape == (1, 1, 24)
 
 
 @pytest.mark.parametrize(
@@ -87,9 +89,9 @@ def test_a_patched_operator_is_rolled_out_and_goes_on(
     settings = {"train_file": evolution, "inputs": "u", "targets": "u", "horizon": 2, "epochs": 1}
     result = train(operator_config(**settings, model=PATCHED), progress=False)
     assert result.validation.steps == 6
-    onward = operator_config(
-        **settings, model={}, initial_model=tmp_path / "run", output=tmp_path / "on", freeze="lifting"
-    )
-    model, _ = onward.task().prepare(None)
-    assert model.patching.description() == PATCHING
-    assert not any(parameter.requires_grad for parameter in model.lifting.parameters())
+    again = {**settings, "model": {}, "initial_model": tmp_path / "run", "output": tmp_path / "on"}
+    for pattern, coarse in (("lifting", True), ("*lifting", False)):
+        model, _ = operator_config(**again, freeze=pattern).task().prepare(None)
+        assert model.patching.description() == PATCHING
+        assert not any(parameter.requires_grad for parameter in model.lifting.parameters())
+        assert all(parameter.requires_grad == coarse for parameter in model.coarse.lifting.parameters())

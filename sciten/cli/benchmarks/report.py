@@ -12,7 +12,7 @@ def table(document: Mapping[str, Any]) -> str:
 def markdown(document: Mapping[str, Any]) -> str:
     """A Markdown table with a line for each case, and a caption."""
     lines = ["| | sciten | reached | peers / sciten |", "|---|---:|---|---|"]
-    lines += [_line(case) for case in document["cases"]]
+    lines += [_line(case) for case in document["cases"] if _ours(case)]
     settings, machine = document["settings"], document["machine"]
     caption = (
         f"{machine['processor']}, medians of up to {settings['rounds']} rounds, {document['measured']}; calls of "
@@ -23,10 +23,7 @@ def markdown(document: Mapping[str, Any]) -> str:
 
 
 def _line(case: Mapping[str, Any]) -> str:
-    ours = min(
-        (p for name, p in case["programs"].items() if name.startswith("sciten")),
-        key=lambda program: program["ms"]["median"],
-    )
+    ours = min(_ours(case), key=lambda program: float(program["ms"]["median"]))
     facts = [
         f"{label} {_number(ours[fact])}"
         for fact, label in (("true_residual", "residual"), ("residual", "residual"), ("error", "error"))
@@ -35,12 +32,14 @@ def _line(case: Mapping[str, Any]) -> str:
     facts += [_errors(case["errors"])] if "errors" in case else []
     rank = ours.get("largest_rank", case.get("largest_rank", max(case.get("ranks", [0]))))
     facts += [f"rank {rank}"] if rank else []
+    facts += [f"{ours['parameters'] / 1e3:.0f}k parameters"] if "parameters" in ours else []
     facts += (
         [f"better than greedy for {case['exact_better']}, worse for none"] if "exact_better" in case else []
     )
     peers = [f"{name} {ratio:.1f}" for name, ratio in case.get("ratios", {}).items()]
     peers += [
-        f"{name}, {_time(case['programs'][name])}: {_errors(found)}"
+        f"{name}, {_time(case['programs'][name])}: {_errors(found)}, "
+        f"{case['programs'][name]['parameters'] / 1e3:.0f}k parameters"
         for name, found in case.get("peer_errors", {}).items()
     ]
     stopped = {name.rpartition(",")[0] for name, p in case["programs"].items() if "stopped_s" in p}
@@ -49,9 +48,20 @@ def _line(case: Mapping[str, Any]) -> str:
     return f"| {case['title']} | {_time(ours)} | {', '.join(facts)} | {', '.join(peers + published)} |"
 
 
+def _ours(case: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Our programs that were measured."""
+    return [p for name, p in case["programs"].items() if name.startswith("sciten") and "ms" in p]
+
+
 def _errors(errors: Mapping[str, Any]) -> str:
-    """Means by what they are of."""
-    return "error " + ", ".join(f"{_number(found['mean'])} ({name})" for name, found in errors.items())
+    """Means by what they are of, with their spread over seeds and their interval over samples where there are any."""
+    return "error " + ", ".join(f"{_error(found)} ({name})" for name, found in errors.items())
+
+
+def _error(found: Mapping[str, Any]) -> str:
+    text = f"{found['mean']:.3g}"
+    text += f" ± {found['spread']:.1g}" if "spread" in found else ""
+    return text + ("" if "interval" not in found else " [{:.3g} – {:.3g}]".format(*found["interval"]))
 
 
 def _time(program: Mapping[str, Any]) -> str:
@@ -93,8 +103,7 @@ def _case(case: Mapping[str, Any]) -> str:
     for name, ratio in case.get("ratios", {}).items():
         lines.append(f"  {name} / sciten: {ratio}")
     for name, errors in case.get("errors", {}).items():
-        spread = f" ± {_number(errors['spread'])}" if "spread" in errors else ""
-        lines.append(f"  error, {name}: {_number(errors['mean'])}{spread}")
+        lines.append(f"  error, {name}: {_error(errors)}")
     for name, found in case.get("peer_errors", {}).items():
         lines.append(f"  {name}: {_errors(found)}")
     for line in case.get("targets", []):

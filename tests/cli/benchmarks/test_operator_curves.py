@@ -29,7 +29,6 @@ from sciten.cli.benchmarks.neural_operators import (
 )
 from sciten.cli.benchmarks.neural_operators.candidates import (
     DENSE,
-    FACTORISED,
     FORMATS,
     Candidate,
     Comparison,
@@ -96,7 +95,7 @@ def test_candidates_have_the_sizes_that_they_are_compared_at() -> None:
         members = list(group)
         budget = max(parameters(one.model) for one in members if one.kind in FORMATS)
         for one in members:
-            if one.kind in FACTORISED:
+            if one.kind in FORMATS:
                 assert spectral_parameters(built(one.model)) <= 1.25 * numbers / compression
             else:
                 assert budget / 1.25 <= parameters(one.model) <= 1.25 * budget
@@ -187,7 +186,7 @@ def test_the_command_on_bundled_data(settings: Settings, tmp_path: Path) -> None
         assert row["programs"]["sciten"]["error"] == row["errors"]["one step"]["mean"] > 0
     assert rows[0]["error_ratios"] == {"one step": 1.0, "end of the rollout": 1.0}
     assert whole["errors"] == rows[0]["errors"]  # not trained again
-    assert patched["settings"]["model"]["patching"] == {"patches": [2, 2], "levels": 1, "padding": 0.1}
+    assert patched["settings"]["model"]["patching"] == {"patches": [2, 2], "levels": 1, "padding": 0.05}
     ratio = patched["errors"]["one step"]["mean"] / whole["errors"]["one step"]["mean"]
     assert patched["targets"][0]["found"] == pytest.approx(ratio) and patched["targets"][0]["goal"] == 1.1
     assert learned["part"] == "burgers" and learned["targets"][0]["goal"] == 0.003
@@ -246,7 +245,7 @@ def test_the_target_stands_in_the_row_of_the_best_format() -> None:
         "by_seed": [1 / full, 2 / full, 3 / full],
     }
     (best,) = [row for row in found if row["targets"]]
-    at_20 = [row for row in found if row["compression"] == 20 and row["kind"] in FACTORISED]
+    at_20 = [row for row in found if row["compression"] == 20 and row["kind"] in FORMATS]
     assert best["programs"]["sciten"]["parameters"] == max(
         row["programs"]["sciten"]["parameters"] for row in at_20
     )

@@ -141,7 +141,7 @@ def test_patches_that_do_not_divide_the_grid_move_by_no_shift(static: Path) -> N
     with FieldDataset(static, inputs=["before"], targets=["after"]) as data:
         found = verify_operator(model, data)["translation"]
     assert found.status is Status.NOT_APPLICABLE
-    assert "do not divide" in found.explanation
+    assert "no shift is one by whole patches" in found.explanation
 
 
 def test_data_give_the_grid_and_the_fields(static: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sciten.cli.benchmarks.neural_operators import curves
-from sciten.cli.benchmarks.neural_operators.candidates import FACTORISED
+from sciten.cli.benchmarks.neural_operators.candidates import FORMATS
 from sciten.cli.benchmarks.neural_operators.navier_stokes import MEASURED
 from sciten.files import write_bytes
 
@@ -22,7 +22,7 @@ def plot(document: Mapping[str, Any], path: Path) -> None:
     for column, (viscosity, kinds) in zip(panels.T, found.items(), strict=False):
         for panel, title in zip(column, MEASURED.values(), strict=True):
             for kind, cases in kinds.items():
-                line = "o-" if kind in FACTORISED else "s"
+                line = "o-" if kind in FORMATS else "s"
                 panel.errorbar(*points(cases, title), fmt=line, capsize=3, markersize=5, label=kind)
             panel.set(xscale="log", yscale="log", title=f"ν = {viscosity}, {title}")
         column[-1].set_xlabel("parameters in all")

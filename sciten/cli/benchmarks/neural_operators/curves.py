@@ -79,7 +79,6 @@ def caption(document: Mapping[str, Any]) -> str:
         f"**Error against parameters**: every operator trains for about {seconds:.0f} s on one thread, on 1000 pairs "
         "w(t), w(t + 1) of 64² points. Relative L2 error of one step on test trajectories, with the standard deviation "
         "over three seeds / at the end of a rollout over ten steps (parameters in all). Columns say by how much the "
-        "convolutions' weights are compressed, maps at each point keep theirs; operators of fewer channels or modes "
-        "have as many parameters as the others of their column (`sciten benchmark neural-operators --only "
-        "navier-stokes`)."
+        "convolutions' weights are compressed, maps at each point keep theirs; smaller dense operators have as many "
+        "parameters as the factorised ones of their column (`sciten benchmark neural-operators --only navier-stokes`)."
     )

@@ -6,12 +6,11 @@ no part of sciten. Their points lie at i / n of a bounded domain; they are train
 the smaller error on samples set aside (0.074 beside 0.077). neuraloperator trains on them in turn.
 """
 
-import contextlib
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from sciten.cli.benchmarks.neural_operators.navier_stokes import summary
 from sciten.cli.benchmarks.parts import Settings
 from sciten.cli.benchmarks.processes import SCRIPTS, Worker
 from sciten.cli.benchmarks.summary import at_most
@@ -36,13 +36,13 @@ _PUBLISHED = "FNO 0.1009 / 0.1255, TFNO 0.0851 / 0.1241"
 
 @dataclass(frozen=True)
 class Case:
-    """An operator of ours and one of neuraloperator's, of about the same number of parameters.
+    """An operator of ours and one of neuraloperator's, with as many modes and channels.
 
     Args:
         model: arguments of ours; chosen, with the epochs, by the error on a tenth of the training samples, set aside.
         epochs: of ours.
         peer_model: arguments of theirs.
-        peer_epochs: of theirs.
+        peer_epochs: of theirs; chosen likewise.
         goals: for the errors, by grid.
     """
 
@@ -147,12 +147,10 @@ class _Runs:
             errors = [np.array(values) for values in worker.ask("check")["errors"]]
         return seconds, facts["parameters"], errors, facts["version"]
 
-    @contextlib.contextmanager
-    def _peer(self) -> Iterator[Worker]:
+    def _peer(self) -> Worker:
         command: list[str | Path] = [f"{self.settings.peer_python}", SCRIPTS / "neuraloperator_darcy.py"]
         environment = {"PYTHONPATH": None, "PYTHONDONTWRITEBYTECODE": "1"}
-        with Worker(_PEER, command, threads=torch.get_num_threads(), environment=environment) as one:
-            yield one
+        return Worker(_PEER, command, threads=torch.get_num_threads(), environment=environment)
 
     def _imported(self, name: str) -> Path:
         file = self.work / f"{name}.h5"
@@ -221,15 +219,9 @@ def _summaries(errors: Sequence[Sequence[np.ndarray]]) -> dict[str, dict[str, An
 
 
 def _summary(errors: np.ndarray) -> dict[str, Any]:
-    """Of errors `[seeds, samples]`: the mean, its spread over seeds, and its 95 % interval over test samples."""
+    """Of errors `[seeds, samples]`: as `navier_stokes.summary`, and the 95 % interval of the mean over test samples."""
     by_sample = errors.mean(0)
     generator = np.random.default_rng(0)
     drawn = by_sample[generator.integers(0, len(by_sample), (4000, len(by_sample)))].mean(1)
     low, high = np.percentile(drawn, [2.5, 97.5])
-    by_seed = errors.mean(1)
-    return {
-        "mean": float(errors.mean()),
-        "spread": float(by_seed.std(ddof=1)) if len(by_seed) > 1 else 0.0,
-        "by_seed": [float(value) for value in by_seed],
-        "interval": [float(low), float(high)],
-    }
+    return summary(errors.mean(1).tolist()) | {"interval": [float(low), float(high)]}

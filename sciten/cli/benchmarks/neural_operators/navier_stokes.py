@@ -2,8 +2,9 @@
 
 An operator learns w(t + 1) from w(t) on trajectories that sciten's own solver made, and is tested on others: by one
 step from every stored frame, and by the end of a rollout over the whole trajectory. Each trains on one thread for the
-whole number of epochs that comes nearest to the same time: staying below it would cost slow operators the most.
-`Comparison` says which operators take part.
+whole number of epochs that comes nearest to the same time: staying below it would cost slow operators the most. An
+epoch is timed once, in a short training; the time that is reported is by that, since trainings are the same on a busy
+machine. `Comparison` says which operators take part.
 """
 
 import statistics
@@ -16,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sciten.cli.benchmarks.neural_operators import trials
-from sciten.cli.benchmarks.neural_operators.candidates import DENSE, FACTORISED, Candidate, Comparison
+from sciten.cli.benchmarks.neural_operators.candidates import DENSE, FORMATS, Candidate, Comparison
 from sciten.cli.benchmarks.neural_operators.settings import Settings
 from sciten.cli.benchmarks.neural_operators.trials import Trial
 from sciten.cli.benchmarks.summary import at_most
@@ -53,7 +54,7 @@ def measure(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
     with trials.processes(settings.processes) as pool:
         bar.set_description("Navier-Stokes, time of an epoch")
         # It is the same at every viscosity.
-        counts = epochs(chosen, next(iter(files.values()))[0], settings, pool, bar)
+        counts, times = epochs(chosen, timed_on(settings), settings, pool, bar)
         rows = []
         for viscosity, (train_file, test_file) in files.items():
             bar.set_description(f"Navier-Stokes, ν = {viscosity}")
@@ -62,20 +63,32 @@ def measure(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
                 for one, count in zip(chosen, counts, strict=True)
                 for seed in settings.seeds
             ]
-            rows += _rows(viscosity, chosen, trials.run(wanted, pool, settings.work, bar), settings)
+            found = trials.run(wanted, pool, settings.work, bar)
+            rows += _rows(viscosity, chosen, found, times, settings)
     return rows
 
 
 def _rows(
-    viscosity: str, chosen: Sequence[Candidate], found: Sequence[Mapping[str, Any]], settings: Settings
+    viscosity: str,
+    chosen: Sequence[Candidate],
+    found: Sequence[Mapping[str, Any]],
+    times: Sequence[float],
+    settings: Settings,
 ) -> list[dict[str, Any]]:
     seeds = len(settings.seeds)
+    found = [{**one, "seconds": times[k // seeds]} for k, one in enumerate(found)]
     rows = [
         row(viscosity, one, found[seeds * k : seeds * (k + 1)], settings.seconds)
         for k, one in enumerate(chosen)
     ]
     add_comparison(rows)
     return rows
+
+
+def timed_on(settings: Settings) -> Path:
+    """The data on which an epoch is timed: the first that are there."""
+    there = (viscosity for viscosity in VISCOSITIES if settings.missing(f"ns_{viscosity}") is None)
+    return settings.files(f"ns_{next(there)}")[0]
 
 
 def operators(settings: Settings) -> Comparison:
@@ -85,12 +98,19 @@ def operators(settings: Settings) -> Comparison:
 
 def epochs(
     chosen: Sequence[Candidate], train_file: Path, settings: Settings, pool: Executor, bar: tqdm
-) -> list[int]:
-    """For how many epochs each is trained."""
+) -> tuple[list[int], list[float]]:
+    """For how many epochs each is trained, and how many seconds that takes."""
     if settings.small:
-        return [1] * len(chosen)
+        return [1] * len(chosen), [0.0] * len(chosen)
     probes = [Trial(f"time of {one.name}", config(one, train_file, 0, 2, settings), None) for one in chosen]
-    return [_fitting(found, settings.seconds) for found in trials.run(probes, pool, settings.work, bar)]
+    # The first epoch makes plans as well. What diverges is tried all the same, for the report to say so.
+    each = [
+        found.get("epoch_seconds", [settings.seconds])[-1]
+        for found in trials.run(probes, pool, settings.work, bar)
+    ]
+    # Whole epochs that come nearest.
+    counts = [max(1, round(settings.seconds / seconds)) for seconds in each]
+    return counts, [count * seconds for count, seconds in zip(counts, each, strict=True)]
 
 
 def config(
@@ -109,11 +129,6 @@ def config(
         epochs=epochs,
         threads=1,
     )
-
-
-def _fitting(probe: Mapping[str, Any], seconds: float) -> int:
-    """Whole epochs that come nearest to a time, by the second of a short training: the first makes plans as well."""
-    return max(1, round(seconds / probe["epoch_seconds"][-1])) if "failed" not in probe else 1
 
 
 def row(
@@ -172,7 +187,7 @@ def add_comparison(rows: Sequence[dict[str, Any]]) -> None:
             for what in ("spectral_parameters", "parameters")
         )
         one["remark"] = f"convolutions' weights {spectral:.3g}× smaller, all parameters {everything:.3g}×"
-    factorised = [one for one in measured if one["kind"] in FACTORISED and one["compression"] == _GOAL_AT]
+    factorised = [one for one in measured if one["kind"] in FORMATS and one["compression"] == _GOAL_AT]
     if factorised:
         best = min(factorised, key=lambda one: float(one["errors"]["one step"]["mean"]))
         best["published"] = _PUBLISHED

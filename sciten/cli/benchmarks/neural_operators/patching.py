@@ -1,11 +1,14 @@
-"""What do patches cost in accuracy? The dense operator of `navier_stokes`, whole and on patches, for as many epochs.
+"""What do patches cost in accuracy? The dense operator of `navier_stokes`, and operators on patches of as many numbers.
 
-Patches are those of `benchmarks/patching_memory.py`: with a tenth of their length of their neighbours' points on either
-side, and all the coarser grids that there are. `at_a_time`, which saves the memory, does not change the results and is
-left out. Modes are those of a patch, so that an operator on patches resolves shorter waves than the whole one does; and
-there is an operator of the same size for each grid.
+All train for as many epochs. Each grid of an operator on patches has an operator of its own, so that those have fewer
+channels than the whole one. Patches are those of `benchmarks/patching_memory.py`: with a twentieth of their length of
+their neighbours' points on either side, and all the coarser grids that there are. `at_a_time`, which saves the memory,
+does not change the results and is left out. Modes are those of a patch, so that operators on patches resolve shorter
+waves.
 """
 
+from concurrent.futures import Executor
+from math import sqrt
 from typing import Any
 
 from tqdm import tqdm
@@ -17,47 +20,64 @@ from sciten.cli.benchmarks.neural_operators.trials import Trial
 from sciten.cli.benchmarks.summary import at_most
 
 PART = "patching"
-_VISCOSITY = "1e-3"
-_PADDING = 0.1
+_PADDING = 0.05
 _GOAL = 1.1
 
 
 def measure(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
     """A row for the whole operator, and one for each number of patches."""
-    command = settings.missing(f"ns_{_VISCOSITY}")
-    if command is not None:
-        bar.write(f"{PART}: left out, since there are no data; make them by: {command}")
-        return []
-    bar.set_description("patches")
-    train_file, test_file = settings.files(f"ns_{_VISCOSITY}")
     whole = navier_stokes.operators(settings).candidates()[0]
     chosen = [whole, _on_patches(whole, 2, 1), *([] if settings.small else [_on_patches(whole, 4, 2)])]
     rows = []
     with trials.processes(settings.processes) as pool:
-        # The whole operator is that of the other part, and its trainings are taken from there.
-        (epochs,) = navier_stokes.epochs([whole], train_file, settings, pool, bar)
-        for one in chosen:
-            found = trials.run(
-                [
-                    Trial(
-                        f"{one.name}, seed {seed}",
-                        navier_stokes.config(one, train_file, seed, epochs, settings),
-                        test_file,
-                    )
-                    for seed in settings.seeds
-                ],
-                pool,
-                settings.work,
-                bar,
-            )
-            rows.append(navier_stokes.row(_VISCOSITY, one, found, settings.seconds) | {"part": PART})
-    _add_targets(rows)
+        for viscosity in navier_stokes.VISCOSITIES:
+            command = settings.missing(f"ns_{viscosity}")
+            if command is not None:
+                bar.write(
+                    f"{PART}, ν = {viscosity}: left out, since there are no data; make them by: {command}"
+                )
+                continue
+            bar.set_description(f"patches, ν = {viscosity}")
+            found = _rows(viscosity, chosen, settings, pool, bar)
+            _add_targets(found)
+            rows += found
+    return rows
+
+
+def _rows(
+    viscosity: str, chosen: list[Candidate], settings: Settings, pool: Executor, bar: tqdm
+) -> list[dict[str, Any]]:
+    train_file, test_file = settings.files(f"ns_{viscosity}")
+    # The whole operator is that of the other part, and its time and its trainings are taken from there.
+    timed_on = navier_stokes.timed_on(settings)
+    (epochs,), _ = navier_stokes.epochs(chosen[:1], timed_on, settings, pool, bar)
+    rows = []
+    for one in chosen:
+        found = trials.run(
+            [
+                Trial(
+                    f"{one.name}, seed {seed}",
+                    navier_stokes.config(one, train_file, seed, epochs, settings),
+                    test_file,
+                )
+                for seed in settings.seeds
+            ],
+            pool,
+            settings.work,
+            bar,
+        )
+        rows.append(navier_stokes.row(viscosity, one, found, settings.seconds) | {"part": PART})
     return rows
 
 
 def _on_patches(whole: Candidate, count: int, levels: int) -> Candidate:
     patching = {"patches": [count, count], "levels": levels, "padding": _PADDING}
-    return Candidate(f"{DENSE}, {count}×{count} patches", 1, whole.model | {"patching": patching})
+    channels = round(whole.model["hidden_channels"] / sqrt(1 + levels))
+    return Candidate(
+        f"{DENSE}, {count}×{count} patches",
+        1,
+        whole.model | {"patching": patching, "hidden_channels": channels},
+    )
 
 
 def _add_targets(rows: list[dict[str, Any]]) -> None:
