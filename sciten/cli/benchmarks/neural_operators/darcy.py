@@ -3,7 +3,8 @@
 The data are those of the neuraloperator repository: 1000 samples of 16² points to train on, 50 of 16² and 50 of 32² to
 test on; a coefficient of two values, and the solution. They lie in the folder that SCITEN_REFERENCE_DATA names, and are
 no part of sciten. Their points lie at i / n of a bounded domain; they are trained on as if it were periodic, which had
-the smaller error on samples set aside (0.074 beside 0.077). neuraloperator trains on them in turn.
+the smaller error on samples set aside (0.074 beside 0.077). neuraloperator trains on them in turn, on numbers of order
+one, with settings that do well for it: AdamW at 0.008, a cosine to zero, its H1 loss, batches of 32.
 """
 
 import os
@@ -39,17 +40,13 @@ class Case:
     """An operator of ours and one of neuraloperator's, with as many modes and channels.
 
     Args:
-        model: arguments of ours; chosen, with the epochs, by the error on a tenth of the training samples, set aside.
-        epochs: of ours.
+        model: arguments of ours; those of the TFNO were chosen by the error on a tenth of the training samples.
         peer_model: arguments of theirs.
-        peer_epochs: of theirs; chosen likewise.
         goals: for the errors, by grid.
     """
 
     model: dict[str, Any]
-    epochs: int
     peer_model: dict[str, Any]
-    peer_epochs: int
     goals: dict[str, float]
 
 
@@ -61,7 +58,6 @@ _CASES = {
             "hidden_channels": 32,
             "factorization": {"kind": "TuckerFactors", "rank": 0.05},
         },
-        40,
         {
             "n_modes": [16, 16],
             "hidden_channels": 32,
@@ -69,17 +65,15 @@ _CASES = {
             "rank": 0.2,
             "implementation": "factorized",
         },
-        40,
         _GOALS,
     ),
     "FNO": Case(
         {"kind": "FNO", "modes": [12, 12], "hidden_channels": 16},
-        20,
         {"n_modes": [12, 12], "hidden_channels": 16},
-        40,
         {},
     ),
 }
+_EPOCHS = 40
 #: Of neuraloperator's trainings.
 _PEER_SETTINGS = {"learning_rate": 8e-3, "batch_size": 32}
 
@@ -111,6 +105,10 @@ class _Runs:
     def seeds(self) -> tuple[int, ...]:
         return (0,) if self.settings.small else (0, 1, 2)
 
+    @property
+    def epochs(self) -> int:
+        return 1 if self.settings.small else _EPOCHS
+
     def ours(self, case: Case, seed: int) -> tuple[float, int, list[np.ndarray]]:
         """Seconds, parameters, and the errors of the samples of each grid."""
         config = OperatorConfig(
@@ -121,7 +119,7 @@ class _Runs:
             valid_fraction=0.0,
             model=case.model,
             seed=seed,
-            epochs=1 if self.settings.small else case.epochs,
+            epochs=self.epochs,
         )
         start = time.perf_counter()
         model = train(config, progress=False).model()
@@ -137,7 +135,7 @@ class _Runs:
         request = {
             "data": str(self._tensors()),
             "model": case.peer_model,
-            "epochs": 1 if self.settings.small else case.peer_epochs,
+            "epochs": self.epochs,
             "seed": seed,
             **_PEER_SETTINGS,
         }
@@ -188,7 +186,7 @@ def _row(name: str, case: Case, runs: _Runs, bar: tqdm) -> dict[str, Any]:
         "title": f"Darcy 16² / 32², {name}",
         "programs": programs,
         "errors": errors,
-        "settings": {"epochs": case.epochs, "model": case.model},
+        "settings": {"epochs": runs.epochs, "model": case.model},
         "published": _PUBLISHED,
         "targets": [
             at_most(f"relative L2 error at {grid}", errors[grid]["mean"], goal)
@@ -199,7 +197,7 @@ def _row(name: str, case: Case, runs: _Runs, bar: tqdm) -> dict[str, Any]:
         peer = _summaries([one[2] for one in theirs])
         programs[_PEER] = _program([one[0] for one in theirs], theirs[0][1], peer) | {"version": theirs[0][3]}
         row["peer_errors"] = {_PEER: peer}
-        row["peer_settings"] = {"epochs": case.peer_epochs, "model": case.peer_model, **_PEER_SETTINGS}
+        row["peer_settings"] = {"epochs": runs.epochs, "model": case.peer_model, **_PEER_SETTINGS}
     return row
 
 
