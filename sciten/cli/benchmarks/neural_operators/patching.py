@@ -7,7 +7,6 @@ does not change the results and is left out. Modes are those of a patch, so that
 waves.
 """
 
-from concurrent.futures import Executor
 from math import sqrt
 from typing import Any
 
@@ -20,53 +19,41 @@ from sciten.cli.benchmarks.neural_operators.trials import Trial
 from sciten.cli.benchmarks.summary import at_most
 
 PART = "patching"
+_VISCOSITY = "1e-3"
 _PADDING = 0.05
 _GOAL = 1.1
 
 
 def measure(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
     """A row for the whole operator, and one for each number of patches."""
+    command = settings.missing(f"ns_{_VISCOSITY}")
+    if command is not None:
+        bar.write(f"{PART}: left out, since there are no data; make them by: {command}")
+        return []
+    bar.set_description("patches")
+    train_file, test_file = settings.files(f"ns_{_VISCOSITY}")
     whole = navier_stokes.operators(settings).candidates()[0]
     chosen = [whole, _on_patches(whole, 2, 1), *([] if settings.small else [_on_patches(whole, 4, 2)])]
     rows = []
     with trials.processes(settings.processes) as pool:
-        for viscosity in navier_stokes.VISCOSITIES:
-            command = settings.missing(f"ns_{viscosity}")
-            if command is not None:
-                bar.write(
-                    f"{PART}, ν = {viscosity}: left out, since there are no data; make them by: {command}"
-                )
-                continue
-            bar.set_description(f"patches, ν = {viscosity}")
-            found = _rows(viscosity, chosen, settings, pool, bar)
-            _add_targets(found)
-            rows += found
-    return rows
-
-
-def _rows(
-    viscosity: str, chosen: list[Candidate], settings: Settings, pool: Executor, bar: tqdm
-) -> list[dict[str, Any]]:
-    train_file, test_file = settings.files(f"ns_{viscosity}")
-    # The whole operator is that of the other part, and its time and its trainings are taken from there.
-    timed_on = navier_stokes.timed_on(settings)
-    (epochs,), _ = navier_stokes.epochs(chosen[:1], timed_on, settings, pool, bar)
-    rows = []
-    for one in chosen:
-        found = trials.run(
-            [
-                Trial(
-                    f"{one.name}, seed {seed}",
-                    navier_stokes.config(one, train_file, seed, epochs, settings),
-                    test_file,
-                )
-                for seed in settings.seeds
-            ],
-            pool,
-            settings.work,
-            bar,
-        )
-        rows.append(navier_stokes.row(viscosity, one, found, settings.seconds) | {"part": PART})
+        # The whole operator is that of the other part, and its trainings are taken from there.
+        (epochs,), _ = navier_stokes.epochs([whole], train_file, settings, pool, bar)
+        for one in chosen:
+            found = trials.run(
+                [
+                    Trial(
+                        f"{one.name}, seed {seed}",
+                        navier_stokes.config(one, train_file, seed, epochs, settings),
+                        test_file,
+                    )
+                    for seed in settings.seeds
+                ],
+                pool,
+                settings.work,
+                bar,
+            )
+            rows.append(navier_stokes.row(_VISCOSITY, one, found, settings.seconds) | {"part": PART})
+    _add_targets(rows)
     return rows
 
 
