@@ -1,13 +1,12 @@
-"""What do patches cost in accuracy? The dense operator of `navier_stokes`, and operators on patches of as many numbers.
+"""What do patches cost in accuracy? The dense operator of `navier_stokes`, whole and on patches, for as many epochs.
 
-All train for as many epochs. Each grid of an operator on patches has an operator of its own, so that those have fewer
-channels than the whole one. Patches are those of `benchmarks/patching_memory.py`: with a twentieth of their length of
-their neighbours' points on either side, and all the coarser grids that there are. `at_a_time`, which saves the memory,
-does not change the results and is left out. Modes are those of a patch, so that operators on patches resolve shorter
-waves.
+Each grid of an operator on patches has an operator of its own, of as many channels as the whole one: with a level it
+has twice as many numbers, with two levels three times as many. Patches are those of `benchmarks/patching_memory.py`:
+with a twentieth of their length of their neighbours' points on either side, and all the coarser grids that there are.
+`at_a_time`, which saves the memory, does not change the results and is left out. Modes are those of a patch, so that
+operators on patches resolve shorter waves.
 """
 
-from math import sqrt
 from typing import Any
 
 from tqdm import tqdm
@@ -59,12 +58,7 @@ def measure(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
 
 def _on_patches(whole: Candidate, count: int, levels: int) -> Candidate:
     patching = {"patches": [count, count], "levels": levels, "padding": _PADDING}
-    channels = round(whole.model["hidden_channels"] / sqrt(1 + levels))
-    return Candidate(
-        f"{DENSE}, {count}×{count} patches",
-        1,
-        whole.model | {"patching": patching, "hidden_channels": channels},
-    )
+    return Candidate(f"{DENSE}, {count}×{count} patches", 1, whole.model | {"patching": patching})
 
 
 def _add_targets(rows: list[dict[str, Any]]) -> None:
