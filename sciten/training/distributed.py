@@ -61,8 +61,11 @@ def ranks(device: str) -> Iterator[Ranks]:
     opened = not distributed.is_initialized()
     if opened:
         distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    group = Ranks(distributed.get_rank(), distributed.get_world_size(), device)
     try:
-        yield Ranks(distributed.get_rank(), distributed.get_world_size(), device)
+        yield group
+        if opened:
+            group.wait()  # none leaves while others still need it
     finally:
         if opened:
             distributed.destroy_process_group()

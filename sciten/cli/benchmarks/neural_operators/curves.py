@@ -80,5 +80,19 @@ def caption(document: Mapping[str, Any]) -> str:
         "w(t), w(t + 1) of 64² points. Relative L2 error of one step on test trajectories, with the standard deviation "
         "over three seeds / at the end of a rollout over ten steps (parameters in all). Columns say by how much the "
         "convolutions' weights are compressed, maps at each point keep theirs; smaller dense operators have as many "
-        "parameters as the factorised ones of their column (`sciten benchmark neural-operators --only navier-stokes`)."
+        "parameters as the factorised ones of their column (`sciten benchmark neural-operators --only navier-stokes`). "
+        + _beside_dense(document)
     )
+
+
+def _beside_dense(document: Mapping[str, Any]) -> str:
+    """What the targets of the factorised operators are about, in a sentence."""
+    best = [
+        f"{case['error_ratios']['one step']:.2f} times at ν = {viscosity} ({case['kind']})"
+        for viscosity, kinds in of(document).items()
+        for case in (case for cases in kinds.values() for case in cases)
+        if case["targets"]
+    ]
+    if not best:
+        return ""
+    return f"The error of the best format at 20× beside the full dense operator's: {', '.join(best)}."
