@@ -208,7 +208,10 @@ def neural_operators(
         Path, typer.Option(help="Folder of the datasets that the workflows make, as `make bench-data` does.")
     ] = Path("runs/data"),
     work: Annotated[
-        Path, typer.Option(help="Folder where finished trainings are kept: the same command continues.")
+        Path,
+        typer.Option(
+            help="Folder where finished trainings are kept: the same command continues. Empty it after changing sciten."
+        ),
     ] = Path("runs/benchmark_neural_operators"),
     seconds: Annotated[float, typer.Option(min=1, help="Of each training on Navier-Stokes data.")] = 60.0,
     rounds: Rounds = 7,

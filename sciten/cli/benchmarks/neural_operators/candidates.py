@@ -2,8 +2,7 @@
 
 All have the same architecture. Convolutions of the smaller ones have low-rank weights, or fewer frequencies, or fewer
 channels. What factorised weights save is a share of the convolutions' numbers; maps at each point keep theirs, and
-limit how far the whole shrinks. (Fewer channels and modes together with a format, each for half of the way, were no
-better than the format alone.)
+limit how far the whole shrinks.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -90,7 +90,8 @@ def _beside_dense(document: Mapping[str, Any]) -> str:
     best = [
         f"{case['error_ratios']['one step']:.2f} times at ν = {viscosity} ({case['kind']})"
         for viscosity, kinds in of(document).items()
-        for case in (case for cases in kinds.values() for case in cases)
+        for cases in kinds.values()
+        for case in cases
         if case["targets"]
     ]
     if not best:
