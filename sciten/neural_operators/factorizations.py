@@ -208,7 +208,8 @@ class TTFactors(Factorization):
 
     Args:
         rank: of each bond between modes; or a number from 0 to 1, the share of the dense weight's numbers that may be
-            used: all bonds then have the same rank, unless they cannot have so many.
+            used: all bonds then have the same rank, unless they cannot have so many, and with the numbers that are left
+            some have more.
     """
 
     rank: float | Sequence[int] = 0.1
@@ -223,7 +224,10 @@ class TTFactors(Factorization):
             def ranks_of(share: float) -> list[int]:
                 return [min(m, max(1, int(share * full))) for m in most]
 
-            ranks = _largest(ranks_of, lambda r: sum(prod(core) for core in _cores(shape, r)), budget)
+            def size(ranks: list[int]) -> int:
+                return sum(prod(core) for core in _cores(shape, ranks))
+
+            ranks = _filled(_largest(ranks_of, size, budget), most, size, budget)
         else:
             # More than `most` are of no use, but other programs' models have them.
             ranks, most = list(self.rank), [prod(shape)] * len(most)
@@ -302,6 +306,21 @@ def _largest(
         middle = (low + high) / 2
         low, high = (middle, high) if size(ranks_of(middle)) <= budget else (low, middle)
     return ranks_of(low)
+
+
+def _filled(
+    ranks: list[int], most: Sequence[int], size: Callable[[list[int]], int], budget: float
+) -> list[int]:
+    """With one rank more after the other while the budget allows: of the smallest, that which takes fewest numbers."""
+    while True:
+        larger = [
+            (ranks[k], size(more), more)
+            for k in range(len(ranks))
+            if ranks[k] < most[k] and size(more := [*ranks[:k], ranks[k] + 1, *ranks[k + 1 :]]) <= budget
+        ]
+        if not larger:
+            return ranks
+        *_, ranks = min(larger)
 
 
 def _share(factorization: Factorization, rank: float) -> float:

@@ -1,6 +1,7 @@
 """Spectral weights and convolutions: dense contractions and plain FFTs as oracles."""
 
-from math import sqrt
+from collections.abc import Sequence
+from math import prod, sqrt
 
 import pytest
 import torch
@@ -160,6 +161,23 @@ def test_the_first_output_has_the_size_of_the_input() -> None:
     coefficients = torch.randn(64, 9, 5, 16, 2)
     found = layer.weight.apply_to(coefficients, [slice(0, 9), slice(0, 5)])
     assert float(found.std()) == pytest.approx(sqrt(2 / 32) * sqrt(16), rel=0.05)
+
+
+@pytest.mark.parametrize("share", [0.002, 0.01, 0.05, 0.2, 0.9])
+def test_ranks_of_a_tensor_train_leave_no_room_for_one_more(share: float) -> None:
+    shape = (24, 20, 16, 9)
+    most = [24, 144, 9]
+    ranks = [core[2] for core in TTFactors(share).shapes(shape)[:-1]]
+    assert _numbers(shape, ranks) <= share * prod(shape)
+    for k, rank in enumerate(ranks):
+        assert rank <= most[k]
+        more = [*ranks[:k], rank + 1, *ranks[k + 1 :]]
+        assert rank == most[k] or _numbers(shape, more) > share * prod(shape)
+
+
+def _numbers(shape: Sequence[int], ranks: Sequence[int]) -> int:
+    bonds = [1, *ranks, 1]
+    return sum(bonds[k] * n * bonds[k + 1] for k, n in enumerate(shape))
 
 
 def test_bad_arguments_are_refused() -> None:

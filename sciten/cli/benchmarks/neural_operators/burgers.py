@@ -8,8 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from sciten.cli.benchmarks.neural_operators import trials
-from sciten.cli.benchmarks.neural_operators.navier_stokes import program_of, summary
+from sciten.cli.benchmarks.neural_operators import over_seeds, trials
 from sciten.cli.benchmarks.neural_operators.settings import Settings
 from sciten.cli.benchmarks.neural_operators.trials import Trial
 from sciten.cli.benchmarks.summary import at_most
@@ -43,12 +42,16 @@ def measure(settings: Settings, bar: tqdm) -> list[dict[str, Any]]:
     failed = [f"seed {seed}: {one['failed']}" for seed, one in enumerate(found) if "failed" in one]
     if failed:
         return [{"part": PART, "title": title, "programs": {"sciten": {"absent": "; ".join(failed)}}}]
-    errors = summary([one["error"] for one in found])
+    errors = over_seeds.summary([one["error"] for one in found])
     return [
         {
             "part": PART,
             "title": title,
-            "programs": {"sciten": program_of(found, errors["mean"])},
+            "programs": {
+                "sciten": over_seeds.program(
+                    [one["seconds"] for one in found], found[0]["parameters"], errors["mean"]
+                )
+            },
             "errors": {"test": errors},
             "curves": [one["curve"] for one in found],
             "settings": {"epochs": configs[0].epochs, "batch_size": configs[0].batch_size, "model": model},

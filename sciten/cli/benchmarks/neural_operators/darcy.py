@@ -8,7 +8,6 @@ one, with settings that do well for it: AdamW at 0.008, a cosine to zero, its H1
 """
 
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from sciten.cli.benchmarks.neural_operators.navier_stokes import summary
+from sciten.cli.benchmarks.neural_operators import over_seeds
 from sciten.cli.benchmarks.parts import Settings
 from sciten.cli.benchmarks.processes import SCRIPTS, Worker
 from sciten.cli.benchmarks.summary import at_most
@@ -179,8 +178,8 @@ def _row(name: str, case: Case, runs: _Runs, bar: tqdm) -> dict[str, Any]:
         if runs.settings.peer_python is not None:
             bar.set_description(f"Darcy, neuraloperator's {name}, seed {seed}")
             theirs.append(runs.theirs(case, seed))
-    errors = _summaries([one[2] for one in ours])
-    programs = {"sciten": _program([one[0] for one in ours], ours[0][1], errors)}
+    errors, first = _summaries([one[2] for one in ours]), f"{_GRIDS[0]}²"
+    programs = {"sciten": over_seeds.program([one[0] for one in ours], ours[0][1], errors[first]["mean"])}
     row: dict[str, Any] = {
         "part": PART,
         "title": f"Darcy 16² / 32², {name}",
@@ -195,19 +194,12 @@ def _row(name: str, case: Case, runs: _Runs, bar: tqdm) -> dict[str, Any]:
     }
     if theirs:
         peer = _summaries([one[2] for one in theirs])
-        programs[_PEER] = _program([one[0] for one in theirs], theirs[0][1], peer) | {"version": theirs[0][3]}
+        programs[_PEER] = over_seeds.program(
+            [one[0] for one in theirs], theirs[0][1], peer[first]["mean"]
+        ) | {"version": theirs[0][3]}
         row["peer_errors"] = {_PEER: peer}
         row["peer_settings"] = {"epochs": runs.epochs, "model": case.peer_model, **_PEER_SETTINGS}
     return row
-
-
-def _program(seconds: list[float], parameters: int, errors: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    times = [1e3 * one for one in seconds]
-    return {
-        "ms": {"min": min(times), "median": statistics.median(times), "max": max(times)},
-        "parameters": parameters,
-        "error": errors[f"{_GRIDS[0]}²"]["mean"],
-    }
 
 
 def _summaries(errors: Sequence[Sequence[np.ndarray]]) -> dict[str, dict[str, Any]]:
@@ -217,9 +209,9 @@ def _summaries(errors: Sequence[Sequence[np.ndarray]]) -> dict[str, dict[str, An
 
 
 def _summary(errors: np.ndarray) -> dict[str, Any]:
-    """Of errors `[seeds, samples]`: as `navier_stokes.summary`, and the 95 % interval of the mean over test samples."""
+    """Of errors `[seeds, samples]`: as `over_seeds.summary`, and the 95 % interval of the mean over test samples."""
     by_sample = errors.mean(0)
     generator = np.random.default_rng(0)
     drawn = by_sample[generator.integers(0, len(by_sample), (4000, len(by_sample)))].mean(1)
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return summary(errors.mean(1).tolist()) | {"interval": [float(low), float(high)]}
+    return over_seeds.summary(errors.mean(1).tolist()) | {"interval": [float(low), float(high)]}

@@ -7,16 +7,14 @@ epoch is timed once, in a short training; the time that is reported is by that, 
 machine. `Comparison` says which operators take part.
 """
 
-import statistics
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from sciten.cli.benchmarks.neural_operators import trials
+from sciten.cli.benchmarks.neural_operators import over_seeds, trials
 from sciten.cli.benchmarks.neural_operators.candidates import DENSE, FORMATS, Candidate, Comparison
 from sciten.cli.benchmarks.neural_operators.settings import Settings
 from sciten.cli.benchmarks.neural_operators.trials import Trial
@@ -143,27 +141,14 @@ def row(
         return about | {"programs": {"sciten": {"absent": "; ".join(failed)}}}
     about["settings"]["epochs"] = found[0]["epochs"]
     errors = {
-        title: summary([one[name] for one in found]) for name, title in MEASURED.items() if name in found[0]
+        title: over_seeds.summary([one[name] for one in found])
+        for name, title in MEASURED.items()
+        if name in found[0]
     }
-    program = program_of(found, errors["one step"]["mean"])
+    program = over_seeds.program(
+        [one["seconds"] for one in found], found[0]["parameters"], errors["one step"]["mean"]
+    ) | {"spectral_parameters": found[0]["spectral_parameters"]}
     return about | {"programs": {"sciten": program}, "errors": errors}
-
-
-def program_of(found: Sequence[Mapping[str, Any]], error: float) -> dict[str, Any]:
-    """Time and size of trainings with several seeds, as reports have them."""
-    times = [1e3 * one["seconds"] for one in found]
-    return {
-        "ms": {"min": min(times), "median": statistics.median(times), "max": max(times)},
-        "error": error,
-        "parameters": found[0]["parameters"],
-        "spectral_parameters": found[0]["spectral_parameters"],
-    }
-
-
-def summary(errors: Sequence[float]) -> dict[str, Any]:
-    """Mean and standard deviation over seeds."""
-    spread = float(np.std(errors, ddof=1)) if len(errors) > 1 else 0.0
-    return {"mean": float(np.mean(errors)), "spread": spread, "by_seed": list(errors)}
 
 
 def add_comparison(rows: Sequence[dict[str, Any]]) -> None:
