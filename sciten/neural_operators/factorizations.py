@@ -219,15 +219,7 @@ class TTFactors(Factorization):
         most = [min(prod(shape[:k]), prod(shape[k:])) for k in range(1, len(shape))]
         if isinstance(self.rank, int | float):
             budget = _share(self, float(self.rank)) * prod(shape)
-            full = max(most, default=1)
-
-            def ranks_of(share: float) -> list[int]:
-                return [min(m, max(1, int(share * full))) for m in most]
-
-            def size(ranks: list[int]) -> int:
-                return sum(prod(core) for core in _cores(shape, ranks))
-
-            ranks = _filled(_largest(ranks_of, size, budget), most, size, budget)
+            ranks = _filled(most, lambda r: sum(prod(core) for core in _cores(shape, r)), budget)
         else:
             # More than `most` are of no use, but other programs' models have them.
             ranks, most = list(self.rank), [prod(shape)] * len(most)
@@ -308,10 +300,12 @@ def _largest(
     return ranks_of(low)
 
 
-def _filled(
-    ranks: list[int], most: Sequence[int], size: Callable[[list[int]], int], budget: float
-) -> list[int]:
-    """With one rank more after the other while the budget allows: of the smallest, that which takes fewest numbers."""
+def _filled(most: Sequence[int], size: Callable[[list[int]], int], budget: float) -> list[int]:
+    """From ranks of one, one more after the other within the budget: of the smallest, that which takes fewest numbers.
+
+    Model files name the share: with another rule their weights would not fit.
+    """
+    ranks = [1] * len(most)
     while True:
         larger = [
             (ranks[k], size(more), more)

@@ -1,9 +1,10 @@
 """Complex tensors as real ones with a last axis of two, real and imaginary parts, and their contraction.
 
-What is stored and multiplied is real, so that compilers, lower precisions and optimisers treat it as any other tensor.
+What is stored is real, so that optimisers, compilers and lower precisions treat it as any other tensor; products are
+of complex numbers where torch has them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -11,11 +12,12 @@ from math import prod
 import torch
 from torch import Tensor
 
+from sciten.errors import ConfigError
 from sciten.tensor.contract import Step, plan
 from sciten.tensor.tracing import constant, is_traced
 
 _TYPICAL_BATCH = 8
-_COMPLEX = (torch.float32, torch.float64)  # which have complex numbers
+_NATIVE = (torch.float32, torch.float64)  # parts of the complex numbers that torch multiplies
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,17 @@ def contract_pairs(expression: str, *operands: Tensor) -> Tensor:
 
     Args:
         expression: as of `sciten.tensor.contract`, without the axis of two and without "...".
-        operands: `[..., 2]`; the first axis of the first is the batch, which no other operand has.
+        operands: `[..., 2]`, of one precision; the first axis of the first is the batch, which no other operand has.
 
     Raises:
-        ConfigError: the expression does not fit the operands.
+        ConfigError: the expression does not fit the operands, or has an index twice in the result.
     """
     shapes, traced = [tuple(operand.shape[:-1]) for operand in operands], is_traced(operands[0])
     if traced and shapes[0]:
         # Recorded programs may be run with other batches, and the size of this one may be a symbol.
         shapes[0] = (_TYPICAL_BATCH, *shapes[0][1:])
-    native = operands[0].dtype in _COMPLEX and not traced
+    # torch refuses to view some empty tensors as complex.
+    native = not traced and all(operand.dtype in _NATIVE and operand.numel() for operand in operands)
     left = [as_complex(operand) for operand in operands] if native else list(operands)
     for step in _program(expression, *shapes):
         chosen = [left[position] for position in step.positions]
@@ -70,8 +73,11 @@ def as_pairs(tensor: Tensor) -> Tensor:
 
 
 def as_complex(pairs: Tensor) -> Tensor:
-    """The complex tensor of `[..., 2]`."""
-    return torch.view_as_complex(pairs.contiguous())
+    """The complex tensor of `[..., 2]`, a view where torch can have one: of parts side by side at even places."""
+    *others, last = pairs.stride()
+    if last != 1 or pairs.storage_offset() % 2 or any(stride % 2 for stride in others):
+        pairs = pairs.clone(memory_format=torch.contiguous_format)
+    return torch.view_as_complex(pairs)
 
 
 @constant
@@ -81,47 +87,60 @@ def _program(expression: str, *shapes: tuple[int, ...]) -> tuple[_Step, ...]:
 
 @lru_cache(maxsize=1024)
 def _planned(expression: str, *shapes: tuple[int, ...]) -> tuple[_Step, ...]:
+    planned = plan(expression, *shapes)
+    if planned.diagonal is not None:
+        raise ConfigError(f"contract_pairs: expected each index once in the result, got {expression!r}")
     steps, sizes = [], [prod(shape) for shape in shapes]
-    planned = plan(expression, *shapes).steps
-    for step, (positions, terms, result) in zip(planned, _batches_first(planned, len(shapes)), strict=True):
+    ordered = _batches_first(planned.steps, len(shapes))
+    for step, (positions, terms, result) in zip(planned.steps, ordered, strict=True):
         chosen = [sizes[position] for position in positions]
         sizes = [size for position, size in enumerate(sizes) if position not in positions]
         sizes.append(step.entries)
         last_first = len(chosen) == 2 and chosen[0] < chosen[1]
-        ordered = terms[::-1] if last_first else terms
-        summed = len(terms) == 1 or not set("".join(terms)) <= set(result)
-        with_parts = _with_parts(ordered, result) if summed else None
+        with_parts = None
+        if not _number_by_number_is_enough(terms, result):
+            with_parts = _with_parts(terms[::-1] if last_first else terms, result)
         steps.append(_Step(positions, f"{','.join(terms)}->{result}", with_parts, last_first))
     return tuple(steps)
 
 
 def _batches_first(steps: Sequence[Step], count: int) -> Iterator[tuple[tuple[int, ...], list[str], str]]:
-    """Positions, indices of the operands and of the result of each step, such that no product waits for a copy.
+    """Positions, indices of the operands and of the result of each step, so that fewer products need copies.
 
-    Where a result is summed over in a later step, the indices that both operands and the result of that step have come
-    first in it, as batched products of matrices want them. A product has the indices of its first operand first.
+    A result that is summed over in a later step has first the indices which that one keeps of both its operands, in the
+    order of its own result: batched products of matrices want them so. A product has the indices of its first operand
+    first.
     """
-    parsed = [(step.expression.split("->")[0].split(","), step.expression.split("->")[1]) for step in steps]
-    all_terms, results = [terms for terms, _ in parsed], [result for _, result in parsed]
-    left: list[int | None] = [None] * count  # which step made it
+    parsed = [step.expression.split("->") for step in steps]
+    all_terms, results = [terms.split(",") for terms, _ in parsed], [result for _, result in parsed]
+    left, made = list(range(-count, 0)), []  # which step made it; those that are given have negative numbers
     for k, step in enumerate(steps):
-        made = [left[position] for position in step.positions]
+        made.append([left[position] for position in step.positions])
         left = [one for position, one in enumerate(left) if position not in step.positions] + [k]
+    for k in reversed(range(len(steps))):
         terms, result = all_terms[k], results[k]
-        if len(terms) == 1 or set("".join(terms)) <= set(result):
+        if len(terms) == 1 or _number_by_number_is_enough(terms, result):
             continue
-        shared = set(terms[0]) & set(terms[1]) & set(result)
-        for place, source in enumerate(made):
-            if source is not None:
-                order = sorted(range(len(terms[place])), key=lambda n: terms[place][n] not in shared)
-                terms[place], results[source] = (
-                    "".join(letters[n] for n in order) for letters in (terms[place], results[source])
-                )
+        places = {letter: n for n, letter in enumerate(result) if letter in terms[0] and letter in terms[1]}
+        for place, source in enumerate(made[k]):
+            if source >= 0:
+                order = _sorted_by(terms[place], places)
+                terms[place] = "".join(terms[place][n] for n in order)
+                results[source] = "".join(results[source][n] for n in order)
     for step, terms, result in zip(steps, all_terms, results, strict=True):
         own = [letter for letter in result if sum(letter in term for term in terms) == 1]
         swapped = len(terms) == 2 and bool(own) and own[0] in terms[1]
-        positions = tuple(step.positions)
-        yield (positions[::-1], terms[::-1], result) if swapped else (positions, terms, result)
+        yield (step.positions[::-1], terms[::-1], result) if swapped else (step.positions, terms, result)
+
+
+def _sorted_by(letters: str, places: Mapping[str, int]) -> list[int]:
+    """The order in which those that have a place come first."""
+    return sorted(range(len(letters)), key=lambda n: places.get(letters[n], len(places) + len(letters)))
+
+
+def _number_by_number_is_enough(terms: Sequence[str], result: str) -> bool:
+    """Whether it is a product of two, of which nothing is summed over and no diagonal taken."""
+    return len(terms) == 2 and all(set(term) <= set(result) and len(set(term)) == len(term) for term in terms)
 
 
 def _product(step: _Step, chosen: Sequence[Tensor]) -> Tensor:

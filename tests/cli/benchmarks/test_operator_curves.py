@@ -220,6 +220,15 @@ def test_epochs_fit_into_the_time(settings: Settings, monkeypatch: pytest.Monkey
     assert [(one.config.epochs, one.config.seed) for one in asked] == [(2, 0), (4, 0), (4, 1), (4, 2)]
     assert asked[0].test_file is None and asked[1].test_file is not None
     assert row["settings"]["epochs"] == 4 and row["errors"]["one step"]["spread"] < 1e-12
+    assert {one.config.optimizer.learning_rate for one in asked} == {row["settings"]["learning_rate"]}
+
+
+def test_the_large_dense_operator_learns_faster(tmp_path: Path) -> None:
+    large, *others = Comparison(8, (8, 8), (5,), (5,)).candidates()
+    assert navier_stokes.config(large, tmp_path, 0, 1, Settings()).optimizer.learning_rate == 0.016
+    assert others
+    for one in others:
+        assert navier_stokes.config(one, tmp_path, 0, 1, Settings()).optimizer.learning_rate == 0.008
 
 
 def rows() -> list[dict[str, Any]]:
@@ -310,6 +319,7 @@ def test_the_readme_reports_a_document() -> None:
     found = document()
     text = script.neural_operators(found)
     assert "neural_operators.png" in text and "| CP weights | 1 ms |" in text and "for about 60 s" in text
+    assert "learns at a rate of 0.016, the others at 0.008" in text
     without = copy.deepcopy(found)
     without["cases"] = without["cases"][:1]
     assert "neural_operators.png" not in script.neural_operators(without)

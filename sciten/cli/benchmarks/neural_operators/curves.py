@@ -71,18 +71,29 @@ def _by_epoch(case: Case) -> Iterator[str]:
 
 def caption(document: Mapping[str, Any]) -> str:
     """What the tables say, and of what."""
-    cases = [case for kinds in of(document).values() for case in kinds.get(DENSE, [])]
-    if not cases:
+    kinds = [kinds for kinds in of(document).values() if DENSE in kinds]
+    if not kinds:
         return ""
-    seconds = cases[0]["settings"]["seconds"]
+    seconds = kinds[0][DENSE][0]["settings"]["seconds"]
     return (
         f"**Error against parameters**: every operator trains for about {seconds:.0f} s on one thread, on 1000 pairs "
         "w(t), w(t + 1) of 64² points. Relative L2 error of one step on test trajectories, with the standard deviation "
         "over three seeds / at the end of a rollout over ten steps (parameters in all). Columns say by how much the "
         "convolutions' weights are compressed, maps at each point keep theirs; smaller dense operators have as many "
         "parameters as the factorised ones of their column (`sciten benchmark neural-operators --only navier-stokes`). "
-        + _beside_dense(document)
+        + f"{_rates(kinds[0])}{_beside_dense(document)}"
     )
+
+
+def _rates(kinds: Mapping[str, Sequence[Case]]) -> str:
+    """The learning rates, in a sentence."""
+    cases = [case for of_kind in kinds.values() for case in of_kind]
+    others = sorted({case["settings"]["learning_rate"] for case in cases if case["kind"] != DENSE})
+    if not others:
+        return ""
+    dense = kinds[DENSE][0]["settings"]["learning_rate"]
+    said = " or ".join(f"{rate:g}" for rate in others)
+    return f"The full dense operator learns at a rate of {dense:g}, the others at {said}. "
 
 
 def _beside_dense(document: Mapping[str, Any]) -> str:

@@ -178,7 +178,8 @@ def _row(name: str, case: Case, runs: _Runs, bar: tqdm) -> dict[str, Any]:
         if runs.settings.peer_python is not None:
             bar.set_description(f"Darcy, neuraloperator's {name}, seed {seed}")
             theirs.append(runs.theirs(case, seed))
-    errors, first = _summaries([one[2] for one in ours]), f"{_GRIDS[0]}²"
+    errors = _summaries([one[2] for one in ours])
+    first = f"{_GRIDS[0]}²"
     programs = {"sciten": over_seeds.program([one[0] for one in ours], ours[0][1], errors[first]["mean"])}
     row: dict[str, Any] = {
         "part": PART,

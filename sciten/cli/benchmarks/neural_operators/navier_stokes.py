@@ -31,7 +31,8 @@ _SMALL = Comparison(4, (4, 4), (5,), ())
 #: 32: so few epochs need many steps.
 _BATCH = 2
 #: Chosen likewise among 0.004, 0.008 and 0.016: the large dense operator was best with the last, at both viscosities;
-#: all formats, and dense operators of fewer channels, with the one before.
+#: all formats, and dense operators of fewer channels, with the one before. Operators on patches take that of the dense
+#: one which they stand beside.
 _RATE, _RATE_OF_DENSE = 0.008, 0.016
 _GOAL_AT = 20
 _PUBLISHED = "MG-TFNO: half the error at more than 150 times fewer parameters"
