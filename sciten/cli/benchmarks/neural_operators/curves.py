@@ -88,7 +88,13 @@ def caption(document: Mapping[str, Any]) -> str:
 def _rates(kinds: Mapping[str, Sequence[Case]]) -> str:
     """The learning rates, in a sentence."""
     cases = [case for of_kind in kinds.values() for case in of_kind]
-    others = sorted({case["settings"]["learning_rate"] for case in cases if case["kind"] != DENSE})
+    others = sorted(
+        {
+            case["settings"]["learning_rate"]
+            for case in cases
+            if case["kind"] != DENSE and "learning_rate" in case["settings"]
+        }
+    )
     if not others:
         return ""
     dense = kinds[DENSE][0]["settings"]["learning_rate"]
