@@ -146,6 +146,8 @@ def test_saved_and_loaded_it_is_the_same_also_on_other_grids(tmp_path: Path) -> 
     model = operator(TFNO)
     save_operator(model, tmp_path)
     found = load_operator(tmp_path)
+    # As the loaded one's: torch.matmul takes other ways with weights that are trained.
+    model.requires_grad_(False)
     for grid in ((12, 13), (24, 25), (15, 17)):
         assert torch.equal(found(fields(2, 2, *grid)), model(fields(2, 2, *grid)))
 
