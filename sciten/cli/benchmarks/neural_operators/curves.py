@@ -88,13 +88,7 @@ def caption(document: Mapping[str, Any]) -> str:
 def _rates(kinds: Mapping[str, Sequence[Case]]) -> str:
     """The learning rates, in a sentence."""
     cases = [case for of_kind in kinds.values() for case in of_kind]
-    others = sorted(
-        {
-            case["settings"]["learning_rate"]
-            for case in cases
-            if case["kind"] != DENSE and "learning_rate" in case["settings"]
-        }
-    )
+    others = sorted({case["settings"]["learning_rate"] for case in cases if case["kind"] != DENSE})
     if not others:
         return ""
     dense = kinds[DENSE][0]["settings"]["learning_rate"]
@@ -105,7 +99,8 @@ def _rates(kinds: Mapping[str, Sequence[Case]]) -> str:
 def _beside_dense(document: Mapping[str, Any]) -> str:
     """What the targets of the factorised operators are about, in a sentence."""
     best = [
-        f"{case['error_ratios']['one step']:.2f} times at ν = {viscosity} ({case['kind']})"
+        f"{case['error_ratios']['one step']:.2f} times after one step and "
+        f"{case['error_ratios']['end of the rollout']:.2f} times after ten at ν = {viscosity} ({case['kind']})"
         for viscosity, kinds in of(document).items()
         for cases in kinds.values()
         for case in cases
