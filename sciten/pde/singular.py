@@ -175,7 +175,10 @@ def _weights(matrix: TensorTrain, separable: Sequence[Tensor] | None) -> TensorT
     shape = [n for n, _ in matrix.modes]
 
     def fits(weights: TensorTrain) -> bool:
-        return bool((adjoint @ weights).norm() <= _ZERO * scale * weights.norm())
+        size = float(weights.norm())
+        # Beside large entries it says nothing that they add up to one: a singular system was solved by rounding.
+        small = size * prod(shape) ** 0.5 < 1 / _SUM
+        return small and bool((adjoint @ weights).norm() <= _ZERO * scale * size)
 
     alike = [torch.full((n,), 1 / n, dtype=matrix.dtype, device=matrix.device) for n in shape]
     candidates = [alike]

@@ -323,7 +323,9 @@ def test_products_that_couple_nothing_are_refused(make, message) -> None:
 def test_outputs_that_are_not_reached_beside_others_are_zero() -> None:
     product = GauntProduct.from_irreps("1o", "1o", "0e+1e+1o")
     result = product(*torch.randn(2, 5, 3))
-    assert torch.equal(result[:, 1:], torch.zeros(5, 6)) and float(result[:, 0].abs().min()) > 0
+    # To rounding of the transforms to and from the grid, which processors do differently.
+    torch.testing.assert_close(result[:, 1:], torch.zeros(5, 6), rtol=0.0, atol=1e-6)
+    assert float(result[:, 0].abs().min()) > 1e-4
 
 
 @pytest.mark.parametrize("kind", CHANNELS)
