@@ -7,7 +7,7 @@ of complex numbers where torch has them.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import prod
+from math import inf, prod
 
 import torch
 from torch import Tensor
@@ -135,7 +135,7 @@ def _batches_first(steps: Sequence[Step], count: int) -> Iterator[tuple[tuple[in
 
 def _sorted_by(letters: str, places: Mapping[str, int]) -> list[int]:
     """The order in which those that have a place come first."""
-    return sorted(range(len(letters)), key=lambda n: places.get(letters[n], len(places) + len(letters)))
+    return sorted(range(len(letters)), key=lambda n: places.get(letters[n], inf))
 
 
 def _number_by_number_is_enough(terms: Sequence[str], result: str) -> bool:
