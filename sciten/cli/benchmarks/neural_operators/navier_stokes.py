@@ -30,9 +30,9 @@ _SMALL = Comparison(4, (4, 4), (5,), ())
 #: Chosen on trajectories set aside, where it was best for dense, small dense and Tucker weights among 2, 4, 8, 16 and
 #: 32: so few epochs need many steps.
 _BATCH = 2
-#: Chosen likewise at ν = 1e-3 among 0.004, 0.008 and 0.016: the large dense operator was best with the last, all formats
-#: with the one before (one to three seeds); at ν = 1e-5 one training each of dense and TT weights with the last two said
-#: the same. Smaller dense operators were no better with the last. Operators on patches take that of the dense one.
+#: Chosen likewise at ν = 1e-3 among 0.004, 0.008 and 0.016: the large dense operator was best with the last, all
+#: formats with the one before (one to three seeds); at ν = 1e-5 one training each of dense and TT weights with the last
+#: two said the same. Smaller dense operators were no better with the last. Operators on patches take the dense one's.
 _RATE, _RATE_OF_DENSE = 0.008, 0.016
 _GOAL_AT = 20
 _PUBLISHED = "MG-TFNO: half the error at more than 150 times fewer parameters"
