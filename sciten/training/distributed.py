@@ -1,6 +1,7 @@
 """Several processes as one: started by torchrun, each takes its share of every batch."""
 
 import contextlib
+import importlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -60,6 +61,10 @@ def ranks(device: str) -> Iterator[Ranks]:
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     opened = not distributed.is_initialized()
     if opened:
+        # This module's functions take the group of the moment of its import as a default. Imported later, as optimisers
+        # do, it would keep the group, and so gloo's threads, until the interpreter ends: a thread that then lets go
+        # of a tensor aborts the process (pytorch issue 190489).
+        importlib.import_module("torch.distributed.nn.functional")
         distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     group = Ranks(distributed.get_rank(), distributed.get_world_size(), device)
     try:
