@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sciten.errors import ConfigError
+from sciten.neural_operators.arguments import require_whole
 from sciten.neural_operators.patching import MultigridPatching, patching_from
 from sciten.neural_operators.resampling import resampled
 
@@ -58,9 +59,7 @@ class NeuralOperator(nn.Module, ABC):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        for what, count in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if count < 1:
-                raise ConfigError(f"{name}: expected {what} of at least 1, got {count}")
+        require_whole(name, in_channels=in_channels, out_channels=out_channels)
         if not 1 <= len(periodic) <= 3:
             raise ConfigError(f"{name}: expected one to three axes, got periodic={tuple(periodic)}")
         self.in_channels, self.out_channels = in_channels, out_channels

@@ -6,7 +6,7 @@ are complex tensors; `sciten.neural_operators.spectral` stores them as pairs of 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import prod
 from typing import Any
@@ -113,7 +113,7 @@ class CPFactors(Factorization):
         """Of the weights and the factors."""
         r = self.rank
         if isinstance(r, float):
-            r = max(1, int(_share(self, r) * prod(shape) / (sum(shape) + 1)))
+            r = max(1, int(_share(self, r, "a whole number of products") * prod(shape) / (sum(shape) + 1)))
         _require_ranks(self, [r], [prod(shape)])
         return [(r,), *((n, r) for n in shape)]
 
@@ -158,7 +158,7 @@ class TuckerFactors(Factorization):
     def shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
         """Of the core and the factors."""
         if isinstance(self.rank, int | float):
-            budget = _share(self, float(self.rank)) * prod(shape)
+            budget = _share(self, self.rank, f"a sequence of {len(shape)} ranks") * prod(shape)
 
             def ranks_of(share: float) -> list[int]:
                 return [min(n, max(1, round(share * n))) for n in shape]
@@ -167,7 +167,7 @@ class TuckerFactors(Factorization):
                 ranks_of, lambda r: prod(r) + sum(n * k for n, k in zip(shape, r, strict=True)), budget
             )
         else:
-            ranks = list(self.rank)
+            ranks = _sequence(self.rank)
         _require_ranks(self, ranks, shape)
         return [tuple(ranks), *zip(shape, ranks, strict=True)]
 
@@ -218,11 +218,11 @@ class TTFactors(Factorization):
         """Of the cores."""
         most = [min(prod(shape[:k]), prod(shape[k:])) for k in range(1, len(shape))]
         if isinstance(self.rank, int | float):
-            budget = _share(self, float(self.rank)) * prod(shape)
+            budget = _share(self, self.rank, f"a sequence of {len(most)} ranks") * prod(shape)
             ranks = _filled(most, lambda r: sum(prod(core) for core in _cores(shape, r)), budget)
         else:
             # More than `most` are of no use, but other programs' models have them.
-            ranks, most = list(self.rank), [prod(shape)] * len(most)
+            ranks, most = _sequence(self.rank), [prod(shape)] * len(most)
         _require_ranks(self, ranks, most)
         return _cores(shape, ranks)
 
@@ -317,13 +317,18 @@ def _filled(most: Sequence[int], size: Callable[[list[int]], int], budget: float
         *_, ranks = min(larger)
 
 
-def _share(factorization: Factorization, rank: float) -> float:
+def _share(factorization: Factorization, rank: float, otherwise: str) -> float:
     if not 0 < rank <= 1:
         raise ConfigError(
-            f"{type(factorization).__name__}: expected a share of the dense weight between 0 and 1, or whole ranks, "
+            f"{type(factorization).__name__}: expected a share of the dense weight between 0 and 1, or {otherwise}, "
             f"got {rank}"
         )
     return rank
+
+
+def _sequence(rank: Sequence[int]) -> list[int]:
+    """As it is, also where it is none and will be refused."""
+    return list(rank) if isinstance(rank, Iterable) else [rank]
 
 
 def _require_ranks(factorization: Factorization, ranks: Sequence[int], most: Sequence[int]) -> None:

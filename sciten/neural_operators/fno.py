@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sciten.errors import ConfigError
+from sciten.neural_operators.arguments import require_modes, require_whole
 from sciten.neural_operators.base import NeuralOperator
 from sciten.neural_operators.blocks import ChannelMLP, FourierBlock, SkipConnection
 from sciten.neural_operators.factorizations import Dense, Factorization, TuckerFactors, factorization_from
@@ -87,26 +88,26 @@ class FNO(NeuralOperator):
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        modes = (modes,) if isinstance(modes, int) else tuple(modes)
+        name = type(self).__name__
+        modes = require_modes(name, modes)
         flags = (periodic,) * len(modes) if isinstance(periodic, bool) else tuple(periodic)
         super().__init__(
             in_channels, out_channels, flags, input_scale, output_scale, positional_grid, patching, dtype
         )
-        name = type(self).__name__
         if len(flags) != len(modes):
             raise ConfigError(
                 f"{name}: expected periodic for each of {len(modes)} axes, got {len(flags)} values"
             )
-        for what, value, least in (
-            ("hidden_channels", hidden_channels, 1),
-            ("n_layers", n_layers, 1),
-            ("lifting_channels", lifting_channels, 1),
-            ("projection_channels", projection_channels, 1),
-            ("mlp_channels", mlp_channels, 0),
-            ("padding", padding, 0),
-        ):
-            if value is not None and not least <= value < inf:
-                raise ConfigError(f"{name}: expected {what} of at least {least}, got {value}")
+        require_whole(
+            name,
+            hidden_channels=hidden_channels,
+            n_layers=n_layers,
+            lifting_channels=lifting_channels,
+            projection_channels=projection_channels,
+        )
+        require_whole(name, 0, mlp_channels=mlp_channels)
+        if not 0 <= padding < inf:
+            raise ConfigError(f"{name}: expected padding of at least 0, got {padding}")
         if padding and all(self.patch_periodic):
             raise ConfigError(
                 f"{name}: expected no padding={padding:g} where all axes are periodic; leave it out, or say "

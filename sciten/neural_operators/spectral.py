@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sciten.errors import ConfigError
+from sciten.neural_operators.arguments import require_modes, require_whole
 from sciten.neural_operators.factorizations import Dense, Factorization, View
 from sciten.neural_operators.fourier import (
     analyse,
@@ -136,15 +137,14 @@ class SpectralConvolution(nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        if not 1 <= len(modes) <= 3 or any(m < 1 for m in modes):
-            raise ConfigError(f"SpectralConvolution: expected one to three positive modes, got {list(modes)}")
+        require_whole("SpectralConvolution", in_channels=in_channels, out_channels=out_channels)
+        modes = require_modes("SpectralConvolution", modes)
         if separable and in_channels != out_channels:
             raise ConfigError(
                 "SpectralConvolution: expected as many output channels as input channels where separable, got "
                 f"{in_channels} and {out_channels}"
             )
-        self.modes = tuple(modes)
-        self.active_modes = self.modes
+        self.modes = self.active_modes = modes
         std = sqrt(2 / (in_channels + out_channels)) if std is None else std
         channels = (in_channels,) if separable else (in_channels, out_channels)
         self.weight = SpectralWeight(
@@ -160,13 +160,10 @@ class SpectralConvolution(nn.Module):
 
     def set_modes(self, modes: Sequence[int]) -> None:
         """Let the frequencies of `modes` take part only, the lowest of those that the weight has."""
-        if len(modes) != len(self.modes) or any(
-            not 1 <= a <= m for a, m in zip(modes, self.modes, strict=True)
-        ):
-            raise ConfigError(
-                f"SpectralConvolution: expected at most the modes {self.modes}, got {list(modes)}"
-            )
-        self.active_modes = tuple(modes)
+        modes = require_modes("SpectralConvolution", modes)
+        if len(modes) != len(self.modes) or any(a > m for a, m in zip(modes, self.modes, strict=True)):
+            raise ConfigError(f"SpectralConvolution: expected at most the modes {self.modes}, got {modes}")
+        self.active_modes = modes
 
     def forward(self, fields: Tensor) -> Tensor:
         """Fields `[batch, *grid, in_channels]` to fields `[batch, *grid, out_channels]`."""

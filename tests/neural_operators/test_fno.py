@@ -212,10 +212,16 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ConfigError, match="skip: expected one of"):
         small(skip="conv")
     for name in ("in_channels", "n_layers", "hidden_channels", "lifting_channels", "projection_channels"):
-        with pytest.raises(ConfigError, match=f"{name} of at least 1, got 0"):
-            small(**{name: 0})
-    with pytest.raises(ConfigError, match="mlp_channels of at least 0, got -1"):
+        for wrong in (0, 4.0, "4"):
+            with pytest.raises(ConfigError, match=f"{name} as a whole number of at least 1, got {wrong!r}"):
+                small(**{name: wrong})
+    with pytest.raises(ConfigError, match="mlp_channels as a whole number of at least 0, got -1"):
         small(mlp_channels=-1)
+    for modes in ((4, 0), (4.0, 4), ("4", "4"), (4, 4, 4, 4), "44", None, (4, True)):
+        with pytest.raises(ConfigError, match=r"expected modes as a positive whole number .* got "):
+            small(modes=modes, periodic=True)
+    with pytest.raises(ConfigError, match="expected at most the modes"):
+        small().set_modes(3)
     with pytest.raises(ConfigError, match=r"expected no padding=0\.2 where all axes are periodic"):
         small(padding=0.2, periodic=True)
     assert small(hidden_channels=1).mlp_channels == 1

@@ -183,14 +183,24 @@ def _numbers(shape: Sequence[int], ranks: Sequence[int]) -> int:
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(ConfigError, match="as many output channels"):
         SpectralConvolution(3, 2, (4, 4), separable=True)
-    with pytest.raises(ConfigError, match="one to three positive modes"):
+    with pytest.raises(ConfigError, match="one to three axes"):
         SpectralConvolution(3, 2, (4, 0))
     with pytest.raises(ConfigError, match="at most the modes"):
         SpectralConvolution(3, 2, (4, 4)).set_modes((6, 4))
     with pytest.raises(ConfigError, match="expected 4 ranks from 1 to at most"):
         TuckerFactors([9, 1, 1, 1]).shapes((4, 4, 4, 4))
-    with pytest.raises(ConfigError, match="share of the dense weight"):
-        TTFactors(1.5).shapes((4, 4))
+    for factorization, otherwise in (
+        (CPFactors(8.0), "a whole number of products"),
+        (TuckerFactors(8), "a sequence of 3 ranks"),
+        (TTFactors(1.5), "a sequence of 2 ranks"),
+    ):
+        with pytest.raises(
+            ConfigError, match=f"share of the dense weight between 0 and 1, or {otherwise}, got "
+        ):
+            factorization.shapes((4, 4, 4))
+    for kind in (CPFactors, TuckerFactors, TTFactors):
+        with pytest.raises(ConfigError, match=r"expected \d ranks? from 1 to at most .* got "):
+            kind(None).shapes((4, 4, 4))
     with pytest.raises(ConfigError, match="expected kind"):
         factorization_from({"kind": "Tuker"})
     with pytest.raises(ConfigError, match=r"expected kind .* got 'TuckerFactors'"):
