@@ -99,11 +99,16 @@ class ModelFormat(Generic[M]):
 
         Raises:
             StorageError: the folder cannot be written.
-            ModelError: the class is none of `classes`.
+            ModelError: the class is none of `classes`, or the model is in another precision than can be loaded.
         """
         name = type(model).__name__
         if self.classes.get(name) is not type(model):
             raise ModelError(f"save_{self.family}: expected one of {', '.join(self.classes)}, got {name}")
+        if model.dtype not in DTYPES.values():
+            raise ModelError(
+                f"save_{self.family}: expected a model in {' or '.join(DTYPES)}, got {model.dtype}; save "
+                "model.float(), or the model before it was rounded"
+            )
         folder = Path(folder)
         description = {**_described(model), **self.conventions}
         document = {

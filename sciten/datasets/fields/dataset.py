@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -94,6 +95,10 @@ class FieldDataset(Dataset[FieldSample]):
         if not self.paths:
             raise ConfigError("FieldDataset: expected at least one file, got none")
         self.inputs, self.targets = _names("inputs", inputs), _names("targets", targets)
+        if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise ConfigError(
+                f"FieldDataset: expected a dtype of real numbers, as torch.float32, got {dtype}"
+            )
         self.history, self.horizon, self.stride, self.dtype = history, horizon, stride, dtype
         layouts = [read_layout(path) for path in self.paths]
         self._layout = layouts[0]
@@ -286,8 +291,8 @@ class FieldDataset(Dataset[FieldSample]):
             ("horizon", self.horizon, self._varies(self.targets[0])),
             ("stride", self.stride, bool(self._state) or self._varies(self.targets[0])),
         ):
-            if value < 1 or (value > 1 and not needed):
-                why = "a number from 1 on" if needed else "1, as nothing concerned varies in time"
+            if not isinstance(value, Integral) or value < 1 or (value > 1 and not needed):
+                why = "a whole number from 1 on" if needed else "1, as nothing concerned varies in time"
                 raise ConfigError(f"FieldDataset: expected {option} to be {why}, got {value}")
 
     def _windows_of(self, layout: Layout) -> int:

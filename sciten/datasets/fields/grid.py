@@ -106,10 +106,10 @@ class Axis:
         """
         kept = len(range(0, len(self), step)) if step > 0 else 0
         if kept < 2 or (self.is_periodic and len(self) % step):
-            divides = " that divides it" if self.is_periodic else ""
+            divides = "divides their number and " if self.is_periodic else ""
             raise ConfigError(
-                f"subsample: expected a step{divides} and leaves two points of axis {self.name!r} with "
-                f"{len(self)} points, got {step}"
+                f"subsample: expected a step of at least 1 that {divides}leaves two of the {len(self)} points of axis "
+                f"{self.name!r}, got {step}"
             )
         return Axis(self.name, self.coordinates[::step], self.lower, self.upper)
 

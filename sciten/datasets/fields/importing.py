@@ -13,7 +13,7 @@ from tqdm import tqdm
 from sciten.datasets import hdf5
 from sciten.datasets.fields import foreign
 from sciten.datasets.fields.grid import BOUNDARIES, Boundary, FieldGrid
-from sciten.datasets.fields.layout import is_layout, open_fields, read_layout, root_numbers
+from sciten.datasets.fields.layout import is_layout, open_fields, read_layout, root_numbers, says_boundaries
 from sciten.datasets.fields.pdebench import pdebench_source
 from sciten.datasets.fields.plain import NUMPY_SUFFIXES, Times, numpy_arrays, plain_source
 from sciten.datasets.fields.sources import FieldSource, Points, well_source
@@ -48,7 +48,7 @@ def import_fields(
             pdebench` says which), or with plain arrays: HDF5 with arrays at its root, `.npz`, `.npy` (see `plain`).
         output: the HDF5 file to make; its name ends in `.h5` or `.hdf5`.
         name: of the dataset; by default that of the first input.
-        boundary: what holds at the ends of all axes, where the inputs do not say or say otherwise. Not for The Well's.
+        boundary: what holds at the ends of all axes, where the inputs do not say, or PDEBench's say otherwise.
         points: where the points of plain arrays stand on the unit interval; see `sources.Points`.
         times: of plain arrays `[n_samples, n_times, *grid]`, or a time step; without them all axes are of the grid.
         command: what made this call, for the record.
@@ -103,20 +103,26 @@ def is_field_file(path: str | os.PathLike[str]) -> bool:
 def is_importable(path: str | os.PathLike[str]) -> bool:
     """Whether a file is for `import_fields`, be it to be refused there: arrays of numpy, torch or MATLAB, or HDF5.
 
-    Files of atoms and of tensors are not.
+    So are damaged files with a name of HDF5; files of atoms and of tensors are not.
     """
-    known = (*NUMPY_SUFFIXES, *foreign.SUFFIXES)
-    return (Path(path).suffix.lower() in known and Path(path).is_file()) or _is_hdf5(
-        path, lambda file: file.attrs.get("schema") not in (ATOMS_SCHEMA, TENSORS_SCHEMA)
+    suffix = Path(path).suffix.lower()
+    if suffix in (*NUMPY_SUFFIXES, *foreign.SUFFIXES) and Path(path).is_file():
+        return True
+    return _is_hdf5(
+        path,
+        lambda file: file.attrs.get("schema") not in (ATOMS_SCHEMA, TENSORS_SCHEMA),
+        damaged=suffix in _HDF5_SUFFIXES and Path(path).is_file(),
     )
 
 
-def _is_hdf5(path: str | os.PathLike[str], is_kind: Callable[[h5py.File], bool]) -> bool:
+def _is_hdf5(
+    path: str | os.PathLike[str], is_kind: Callable[[h5py.File], bool], *, damaged: bool = False
+) -> bool:
     try:
         with hdf5.open_readonly(path) as file:
             return is_kind(file)
     except DataError:
-        return False
+        return damaged
 
 
 @contextlib.contextmanager
@@ -147,11 +153,13 @@ def _source(
     path: Path, file: h5py.File, boundary: Boundary | None, points: Points | None, times: Times | None
 ) -> FieldSource:
     if is_layout(file):
-        if not (boundary is points is times is None):
+        if not (points is times is None) or (boundary is not None and says_boundaries(file)):
+            given = {"boundary": boundary, "points": points, "times": times}
             raise ConfigError(
-                f"{path}: says itself what its grid and its times are; leave out boundary, points and times"
+                f"{path}: says itself what its grid and its times are; leave out "
+                f"{', '.join(name for name, value in given.items() if value is not None)}"
             )
-        return well_source(path, file)
+        return well_source(path, file, boundary)
     found = pdebench_source(path, file, boundary)
     if found is None:
         arrays = {name: stored for name, stored in file.items() if isinstance(stored, h5py.Dataset)}

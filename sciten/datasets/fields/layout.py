@@ -64,17 +64,32 @@ def is_layout(file: h5py.File) -> bool:
     return isinstance(dimensions, h5py.Group) and "spatial_dims" in dimensions.attrs
 
 
-def read_layout(path: Path) -> Layout:
-    """The description of a file of fields; raises `DataError` where it is none, or its arrays contradict it."""
+def says_boundaries(file: h5py.File) -> bool:
+    """Whether a file in the layout of The Well says what holds at the ends of its axes."""
+    return "boundary_conditions" in file
+
+
+def read_layout(path: Path, boundary: Boundary | None = None) -> Layout:
+    """The description of a file of fields.
+
+    Args:
+        path: the file.
+        boundary: what holds at the ends of all axes where the file says nothing of it.
+
+    Raises:
+        DataError: it is no such file, its arrays contradict it, or nothing says what holds at the ends of axes.
+    """
     with open_fields(path) as file:
         _check_kind(path, file)
         try:
-            return _read(path, file)
+            return _read(path, file, boundary)
         except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
             if isinstance(error, DataError):
                 raise
             text = (
-                error if isinstance(error, ConfigError) else f"damaged or incomplete layout ({error!s:.160})"
+                error
+                if isinstance(error, ConfigError)
+                else f"damaged or incomplete layout ({error!s:.160}); restore it from a copy, or write it anew"
             )
             raise DataError(f"{path}: {text}") from error
 
@@ -96,8 +111,8 @@ def _check_kind(path: Path, file: h5py.File) -> None:
         )
 
 
-def _read(path: Path, file: h5py.File) -> Layout:
-    grid = _read_grid(path, file)
+def _read(path: Path, file: h5py.File, boundary: Boundary | None) -> Layout:
+    grid = _read_grid(path, file, boundary)
     times = np.asarray(file["dimensions/time"][()], dtype=np.float64)
     n_trajectories = int(file.attrs["n_trajectories"])
     fields: dict[str, Field] = {}
@@ -131,9 +146,17 @@ def _names(file: h5py.File) -> Iterator[tuple[str, str]]:
                 yield group, name
 
 
-def _read_grid(path: Path, file: h5py.File) -> FieldGrid:
+def _read_grid(path: Path, file: h5py.File, boundary: Boundary | None) -> FieldGrid:
     dimensions = file["dimensions"]
     ends = _read_boundaries(file)
+    otherwise: tuple[Boundary, Boundary] = ("open", "open")
+    if not says_boundaries(file):
+        if boundary is None:
+            raise DataError(
+                f"{path}: says nothing of what holds at the ends of its axes (no group 'boundary_conditions'); `sciten "
+                f"data import {path.name} OUT.h5 --boundary periodic` (or wall, open) makes a file that does"
+            )
+        otherwise = (boundary, boundary)
     axes = []
     for name in strings(dimensions.attrs["spatial_dims"]):
         stored = dimensions[name]
@@ -142,7 +165,7 @@ def _read_grid(path: Path, file: h5py.File) -> FieldGrid:
                 f"{path}: the coordinates along {name!r} differ from sample to sample or in time, which is not "
                 "read; interpolate the fields to one grid"
             )
-        axes.append(Axis(name, np.asarray(stored[()]).reshape(-1), *ends.get(name, ("open", "open"))))
+        axes.append(Axis(name, np.asarray(stored[()]).reshape(-1), *ends.get(name, otherwise)))
     return FieldGrid(tuple(axes))
 
 

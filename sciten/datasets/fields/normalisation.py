@@ -45,15 +45,16 @@ class FieldStatistics:
 
 
 def stored_moments(paths: Sequence[Path], name: str, *, differences: bool = False) -> Moments:
-    """Moments of a field (or of its changes) over several files; raises `DataError` where a file has none."""
+    """Moments of a field (or of its changes) over several files; raises `DataError` where a file has none of use."""
     found = []
     for path in paths:
         with open_fields(path) as file:
             try:
                 found.append(read(file[f"{GROUP}/{name}"], differences=differences))
             except (KeyError, AttributeError, ValueError) as error:
+                what = f" of use ({error})" if isinstance(error, ValueError) else ""
                 raise DataError(
-                    f"{path}: has no normalisation statistics of {name!r}; `sciten data import {path.name} OUT.h5` "
-                    "writes the file anew with statistics"
+                    f"{path}: has no normalisation statistics of {name!r}{what}; `sciten data import {path.name} "
+                    "OUT.h5` writes the file anew with statistics"
                 ) from error
     return pool(found)

@@ -89,7 +89,12 @@ def _shape(path: Path, arrays: Arrays, *, in_time: bool) -> tuple[int, int, tupl
     else:
         allowed, expected = {longest}, "[n_samples, *grid]"
         alike, remedy = "of one shape", f", or give {_REMEDY} where the second axis is time"
-    if not shapes or shapes - allowed or any(a.dtype.kind not in "biuf" for a in arrays.values()):
+    if other := [name for name, a in arrays.items() if a.dtype.kind not in "biuf"]:
+        raise DataError(
+            f"{path}: expected arrays of real numbers, got {other[0]} of dtype {arrays[other[0]].dtype}; leave it out, "
+            "or write the real and the imaginary parts of complex numbers as two arrays"
+        )
+    if not shapes or shapes - allowed:
         raise DataError(
             f"{path}: expected a file of The Well, of PDEBench, or arrays of numbers {expected} {alike}, got {found}; "
             f"write it with FieldWriter{remedy}"

@@ -62,9 +62,9 @@ def unit_axis(name: str, n: int, boundary: Boundary, points: Points | None) -> A
     return Axis(name, coordinates[kind], boundary, boundary)
 
 
-def well_source(path: Path, file: h5py.File) -> FieldSource:
+def well_source(path: Path, file: h5py.File, boundary: Boundary | None) -> FieldSource:
     """A file in The Well's layout. Of boundary conditions, values and the fields that they are for are not read."""
-    layout = read_layout(path)
+    layout = read_layout(path, boundary)
     parameters = {
         name: value
         for name, value in layout.parameters.items()

@@ -85,10 +85,17 @@ class FieldMoments:
 
 
 def read(group: h5py.Group, *, differences: bool = False) -> Moments:
-    """The moments of a field (or of its changes) that `FieldMoments.write` wrote; raises `KeyError` without them."""
+    """The moments of a field (or of its changes) that `FieldMoments.write` wrote.
+
+    Raises:
+        KeyError: there are none.
+        ValueError: they are no moments of any values.
+    """
     prefix = "difference_" if differences else ""
     mean, std = (np.asarray(group[prefix + name][()], dtype=np.float64) for name in ("mean", "std"))
     count = int(group.attrs[prefix + "count"])
+    if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std >= 0).all()):
+        raise ValueError(f"{prefix}mean and {prefix}std are not all finite, or a deviation is negative")
     return Moments(count, mean, np.square(std) * count)
 
 

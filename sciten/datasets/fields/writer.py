@@ -92,6 +92,7 @@ class FieldWriter:
         self._digests: dict[bytes, int] = {}
         self._shared: set[str] = set()
         self._written = 0
+        self._is_open = False
 
     def __enter__(self) -> Self:
         self._stack = contextlib.ExitStack()
@@ -105,6 +106,7 @@ class FieldWriter:
             set_names(self._new.file.create_group(group), "field_names", names)
         # Kept open: closing a dataset compresses the chunk that was begun.
         self._stored = {name: self._create(field) for name, field in self._fields.items()}
+        self._is_open = True
         if self._parameters:
             self.share(self._parameters)
         return self
@@ -112,6 +114,7 @@ class FieldWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_open = False
         if error is not None:
             self._stack.__exit__(kind, error, trace)
             return
@@ -130,6 +133,7 @@ class FieldWriter:
                 (without time where the field is static; see `Field.sample_shape`), for each such scalar a number.
         """
         place = f"{self.path}: sample {self._written}"
+        self._require_open(place)
         values = self._checked(sample, place, sample_varying=True)
         if self._unique:
             self._check_unique(values, place)
@@ -144,6 +148,7 @@ class FieldWriter:
     def share(self, values: Mapping[str, Any]) -> None:
         """Write fields and scalars that all samples share (`sample_varying=False`); some or all of them."""
         place = f"{self.path}: shared values"
+        self._require_open(place)
         missing = set(self._fields) - set(values)
         for name, value in self._checked(values, place, sample_varying=False, optional=missing).items():
             if name in self._shared:
@@ -151,6 +156,13 @@ class FieldWriter:
             self._stored[name][...] = value
             self._moments[name].add(value)
             self._shared.add(name)
+
+    def _require_open(self, place: str) -> None:
+        if not self._is_open:
+            raise ConfigError(
+                f"{place}: expected to be written within `with FieldWriter(...) as writer:`, at whose end the file "
+                "appears"
+            )
 
     def _checked(
         self, values: Mapping[str, Any], place: str, *, sample_varying: bool, optional: set[str] | None = None

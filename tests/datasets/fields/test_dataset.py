@@ -249,7 +249,9 @@ def test_reading_after_closing(flow):
             r"all static or all vary.*vorticity \(varies\), forcing \(static\)",
         ),
         ({"targets": ["reynolds"]}, "fields on the grid as targets, got the scalar 'reynolds'"),
-        ({"history": 0}, "history to be a number from 1 on, got 0"),
+        ({"history": 0}, "history to be a whole number from 1 on, got 0"),
+        ({"history": 1.5}, "history to be a whole number from 1 on, got 1.5"),
+        ({"dtype": torch.int32}, "a dtype of real numbers, as torch.float32, got torch.int32"),
         (
             {"history": 2, "inputs": ["forcing"]},
             "history to be 1, as nothing concerned varies in time, got 2",
@@ -257,8 +259,11 @@ def test_reading_after_closing(flow):
         ({"horizon": 2, "targets": ["forcing"]}, "horizon to be 1, as"),
         ({"horizon": 7}, r"fit into the 7 times of .*flow\.h5, got 8 frames 1 apart; take fewer"),
         ({"history": 2, "stride": 4}, "got 3 frames 4 apart"),
-        ({"subsample": 3}, "a step that divides it and leaves two points of axis 'x' with 8 points, got 3"),
-        ({"subsample": (2, 5)}, "axis 'y' with 5 points, got 5"),
+        (
+            {"subsample": 3},
+            "a step .* that divides their number and leaves two of the 8 points of axis 'x', got 3",
+        ),
+        ({"subsample": (2, 5)}, "a step of at least 1 that leaves two of the 5 points of axis 'y', got 5"),
         ({"subsample": (2,)}, r"a number for each of 2 axes, got \[2\]"),
     ],
 )
@@ -282,6 +287,19 @@ def test_values_that_are_not_finite_are_named(flow, kept):
     edited(path, lambda file: file["scalars/reynolds"].__setitem__(2, np.inf))
     with pytest.raises(DataError, match=r"flow\.h5: trajectory 2: scalar 'reynolds'"):
         FieldDataset(path, inputs=["vorticity"], targets=["vorticity"])
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_statistics_of_no_use_are_refused(flow, name, value):
+    path, _ = flow
+    edited(path, lambda file: file[f"normalisation/vorticity/{name}"].__setitem__(..., value))
+    dataset = FieldDataset(path, inputs=["vorticity"], targets=["vorticity"])
+    with pytest.raises(
+        DataError,
+        match=r"flow\.h5: has no normalisation statistics of 'vorticity' of use .* `sciten data import",
+    ):
+        _ = dataset.statistics
 
 
 def test_missing_statistics_have_a_remedy(flow):

@@ -42,7 +42,8 @@ def test_subsampling_of_bounded_axes():
 )
 def test_subsampling_that_does_not_fit(axis, step):
     with pytest.raises(
-        ConfigError, match=rf"subsample: expected a step.* of axis 'x' with \d+ points, got {step}"
+        ConfigError,
+        match=rf"subsample: expected a step .*leaves two of the \d+ points of axis 'x', got {step}",
     ):
         axis.subsample(step)
 

@@ -165,7 +165,8 @@ def test_what_is_refused(tmp_path, flow):
         ({}, "got no arrays"),
         ({"x": np.zeros(3)}, r"arrays \[n_samples, \*grid\] on one to three axes, got x \[3\]"),
         ({"x": np.zeros((2, 2, 2, 2, 2))}, "on one to three axes"),
-        ({"x": np.array([b"a", b"b"])}, "arrays of numbers"),
+        ({"x": np.array([b"a", b"b"])}, r"real numbers, got x of dtype \|S1; leave it out"),
+        ({"x": np.zeros((2, 3), complex)}, "real numbers, got x of dtype complex128; .* as two arrays"),
         (
             {"x": np.full((2, 3), np.inf)},
             "sample 0 cannot be imported: .*field 'x' has 3 values that are not finite",
@@ -192,6 +193,22 @@ def test_only_the_same_import_is_replaced(tmp_path, flow):
     assert read_layout(out).name == "flow"
 
 
+def test_a_file_that_says_nothing_of_its_boundaries(tmp_path, flow):
+    path, out = flow[0], tmp_path / "out.h5"
+    with pytest.raises(ConfigError, match="says itself what its grid and its times are; leave out boundary"):
+        import_fields(path, out, boundary="wall")
+    with h5py.File(path, "r+") as file:
+        del file["boundary_conditions"]
+    for use in (
+        lambda: FieldDataset(path, inputs=["vorticity"], targets=["vorticity"]),
+        lambda: summary(path),
+    ):
+        with pytest.raises(DataError, match=r"flow\.h5: says nothing of .* --boundary periodic`"):
+            use()
+    import_fields(path, out, boundary="wall")
+    assert [axis.upper for axis in read_layout(out).grid.axes] == ["wall", "wall"]
+
+
 def test_what_a_file_is(tmp_path, flow):
     write_plain(tmp_path / "plain.h5")
     write_structures(tmp_path / "atoms.h5", [make_structure()])
@@ -200,7 +217,7 @@ def test_what_a_file_is(tmp_path, flow):
         n: (is_field_file(tmp_path / n), is_importable(tmp_path / n))
         for n in ("plain.h5", "atoms.h5", "text.h5")
     }
-    assert found == {"plain.h5": (False, True), "atoms.h5": (False, False), "text.h5": (False, False)}
+    assert found == {"plain.h5": (False, True), "atoms.h5": (False, False), "text.h5": (False, True)}
     assert is_field_file(flow[0]) and is_importable(flow[0]) and not is_importable(tmp_path / "none.h5")
 
 

@@ -232,3 +232,17 @@ def test_chunks_fit_and_stay_small(shape, time_varying):
     assert len(chunk) == len(shape) + 1 and min(chunk) >= 1
     assert all(part <= whole for part, whole in zip(chunk[1:], shape, strict=True))
     assert 4 * np.prod(chunk) <= 1 << 22
+
+
+def test_samples_belong_into_the_block(tmp_path):
+    writer = FieldWriter(tmp_path / "a.h5", name="a", axes=AXES, fields=[Field("u", time_varying=False)])
+    with pytest.raises(
+        ConfigError, match=r"a\.h5: sample 0: expected to be written within `with FieldWriter"
+    ):
+        writer.append({"u": np.zeros((8, 5))})
+    with writer:
+        writer.append({"u": np.zeros((8, 5))})
+    with pytest.raises(ConfigError, match="within `with FieldWriter"):
+        writer.append({"u": np.ones((8, 5))})
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["t0_fields/u"].shape == (1, 8, 5)
