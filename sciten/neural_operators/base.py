@@ -60,6 +60,8 @@ class NeuralOperator(nn.Module, ABC):
         super().__init__()
         name = type(self).__name__
         require_whole(name, in_channels=in_channels, out_channels=out_channels)
+        if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise ConfigError(f"{name}: expected a dtype of real numbers, as torch.float32, got {dtype!r}")
         if not 1 <= len(periodic) <= 3:
             raise ConfigError(f"{name}: expected one to three axes, got periodic={tuple(periodic)}")
         self.in_channels, self.out_channels = in_channels, out_channels
@@ -75,8 +77,11 @@ class NeuralOperator(nn.Module, ABC):
             ("input", in_channels, input_scale),
             ("output", out_channels, output_scale),
         ):
-            pairs = [(0.0, 1.0)] * count if scale is None else [tuple(s) for s in scale]
-            values = torch.tensor(pairs, dtype=dtype)
+            pairs = [(0.0, 1.0)] * count if scale is None else scale
+            try:
+                values = torch.tensor([[float(x) for x in pair] for pair in pairs], dtype=dtype)
+            except (TypeError, ValueError):
+                values = torch.empty(0)
             if values.shape != (count, 2) or not bool((values[:, 1] > 0).all() and values.isfinite().all()):
                 raise ConfigError(
                     f"{name}: expected {kind}_scale as a mean and a positive standard deviation for each of {count} "
@@ -112,7 +117,7 @@ class NeuralOperator(nn.Module, ABC):
         """Fields `[batch, in_channels, *grid]` to fields `[batch, out_channels, *grid]`, in their own units.
 
         Raises:
-            ConfigError: the number of axes or channels does not fit.
+            ConfigError: the number of axes or channels does not fit, or the numbers are not real.
         """
         self.require_fields(fields)
         scaled = (fields.to(self.dtype) - self._along(self.input_mean)) / self._along(self.input_std)
@@ -138,6 +143,12 @@ class NeuralOperator(nn.Module, ABC):
 
     def require_fields(self, fields: Tensor) -> None:
         """Raise `ConfigError` unless the model can take `fields`."""
+        if not isinstance(fields, Tensor) or fields.is_complex():
+            got = f"a tensor of {fields.dtype}" if isinstance(fields, Tensor) else type(fields).__name__
+            raise ConfigError(
+                f"{type(self).__name__}: expected fields as a tensor of real numbers, got {got}; use torch.as_tensor, "
+                "and for complex fields two channels"
+            )
         if fields.ndim != 2 + self.n_dims or fields.shape[1] != self.in_channels:
             raise ConfigError(
                 f"{type(self).__name__}: expected fields of shape [batch, {self.in_channels}"

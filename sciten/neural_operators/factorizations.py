@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sciten.errors import ConfigError
+from sciten.neural_operators.arguments import is_whole
 from sciten.neural_operators.dropout import drop_cp, drop_tensor_train, drop_tucker, rank_scales
 from sciten.tensor import CP, TensorTrain, Tucker
 from sciten.tensor.decompose.als import cp_als
@@ -333,10 +334,11 @@ def _sequence(rank: Sequence[int]) -> list[int]:
 
 def _require_ranks(factorization: Factorization, ranks: Sequence[int], most: Sequence[int]) -> None:
     fits = len(ranks) == len(most) and all(
-        isinstance(r, int) and 1 <= r <= m for r, m in zip(ranks, most, strict=False)
+        is_whole(r) and 1 <= r <= m for r, m in zip(ranks, most, strict=False)
     )
     if not fits:
+        many = "ranks" if len(most) > 1 else "rank"
         raise ConfigError(
-            f"{type(factorization).__name__}: expected {len(most)} ranks from 1 to at most {list(most)}, got "
+            f"{type(factorization).__name__}: expected {len(most)} {many} from 1 to at most {list(most)}, got "
             f"{list(ranks)}"
         )

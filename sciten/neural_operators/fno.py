@@ -29,6 +29,9 @@ class FNO(NeuralOperator):
     what the grids do not resolve. Axes that are not periodic are continued by zeros over `padding` of their length
     before the blocks, which is cut off after them.
 
+    Programs of `torch.export` take other batches, and without padding and patches other grids too, if the range of
+    their `Dim`s begins with two points more than there are modes.
+
     Args:
         in_channels, out_channels: numbers at each point of inputs and outputs.
         modes: frequencies kept along each axis, negative ones counted; a grid, or a patch of it and of coarser grids,
@@ -164,8 +167,8 @@ class FNO(NeuralOperator):
         found = self._padded(self.lifting(found), grid)
         for block in self.blocks:
             found = block(found)
-        for axis, n in enumerate(grid, 1):
-            if found.shape[axis] != n:  # otherwise the backward pass would copy all of it
+        for axis, (n, periodic) in enumerate(zip(grid, self.patch_periodic, strict=True), 1):
+            if self.padding and not periodic:  # otherwise the backward pass would copy all of it
                 found = found.narrow(axis, 0, n)
         return self.projection(found).movedim(-1, 1)  # type: ignore[no-any-return]
 
@@ -242,13 +245,12 @@ class FNO(NeuralOperator):
         return FourierBlock(convolution, skip, mlp, mlp_skip, activated=activated)
 
     def _padded(self, fields: Tensor, grid: Sequence[int]) -> Tensor:
+        if not self.padding or all(self.patch_periodic):
+            return fields
         widths = []
         for n, periodic in zip(grid, self.patch_periodic, strict=True):
             # The period in units of the spacing, for the padded domain to be as long on every grid, to half a point.
-            period = max(n, round((1 + self.padding) * (n - 1)))
-            widths += [(0, 0 if periodic or not self.padding else period - n)]
-        if not any(after for _, after in widths):
-            return fields
+            widths += [(0, 0 if periodic else max(0, round((1 + self.padding) * (n - 1)) - n))]
         return nn.functional.pad(fields, [0, 0, *(w for pair in reversed(widths) for w in pair)])
 
 

@@ -80,7 +80,12 @@ def synthesise(
 
 
 def matrices_are_cheaper(grid: Sequence[int], modes: Sequence[int]) -> bool:
-    """Whether products with matrices take fewer operations than an FFT, weighed by what those take."""
+    """Whether products with matrices take fewer operations than an FFT, weighed by what those take.
+
+    A program that is recorded for all numbers of points has FFTs, which need not know them.
+    """
+    if not all(isinstance(n, int) for n in grid):
+        return False
     before, after, products = prod(grid), 1, 0
     for axis in reversed(range(len(grid))):
         before //= grid[axis]

@@ -72,6 +72,13 @@ def test_pickles_and_impossible_requests_are_refused(folder: Path, tmp_path: Pat
         load_operator(folder, device="gpu")
 
 
+def test_a_precision_that_does_not_load_is_not_saved_in_the_place_of_one_that_does(folder: Path) -> None:
+    for dtype in (torch.bfloat16, torch.float16):
+        with pytest.raises(ModelError, match=rf"save_operator: expected a model in float32 .*, got {dtype}"):
+            save_operator(made().to(dtype), folder, classes=TOYS)
+    assert load_operator(folder, classes=TOYS).dtype == torch.float64
+
+
 def test_scales_in_whole_numbers_are_real_numbers() -> None:
     whole, real = (ToyOperator(1, 1, input_scale=[pair]) for pair in ((3, 2), (3.0, 2.0)))
     assert whole.dtype == torch.float32

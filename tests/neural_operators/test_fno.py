@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -207,8 +208,16 @@ def test_bad_input_is_refused() -> None:
         small()(torch.zeros(1, 3, 8, 8))
     with pytest.raises(ConfigError, match="expected periodic for each of 2 axes"):
         small(periodic=(True, True, False))
-    with pytest.raises(ConfigError, match="input_scale"):
-        small(input_scale=[(0.0, 0.0), (0.0, 1.0)])
+    for scale in ([(0.0, 0.0), (0.0, 1.0)], [0.0, 1.0], [(0.0, 1.0)]):
+        with pytest.raises(ConfigError, match="input_scale as a mean and a positive standard deviation"):
+            small(input_scale=scale)
+    for fields in (np.zeros((1, 2, 8, 8)), torch.zeros(1, 2, 8, 8, dtype=torch.complex64)):
+        with pytest.raises(ConfigError, match="expected fields as a tensor of real numbers, got"):
+            small()(fields)
+    with pytest.raises(
+        ConfigError, match=r"expected a dtype of real numbers, as torch\.float32, got 'float64'"
+    ):
+        small(dtype="float64")
     with pytest.raises(ConfigError, match="skip: expected one of"):
         small(skip="conv")
     for name in ("in_channels", "n_layers", "hidden_channels", "lifting_channels", "projection_channels"):
@@ -250,6 +259,20 @@ def test_exported_programs_take_other_batches_and_leave_no_trace(patching: Multi
     for batch in (fields, fields[:2]):
         torch.testing.assert_close(program.module()(batch), model(batch), rtol=1e-4, atol=1e-5)
     model(fields).square().mean().backward()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("grid", [(16,), (16, 12), (9, 8, 10)])
+def test_exported_programs_take_other_grids(grid: tuple[int, ...]) -> None:
+    model = TFNO(1, 1, (4,) * len(grid), 4, n_layers=2, periodic=False, dtype=torch.float64)
+    sizes = {2 + axis: torch.export.Dim(f"n{axis}", min=6, max=640) for axis in range(len(grid))}
+    example = torch.randn(2, 1, *grid, dtype=torch.float64)
+    program = torch.export.export(
+        model, (example,), dynamic_shapes=({0: torch.export.Dim("batch"), **sizes},)
+    )
+    for points in (grid, (7,) * len(grid), (21, 6, 8)[: len(grid)]):
+        fields = torch.randn(3, 1, *points, dtype=torch.float64)
+        torch.testing.assert_close(program.module()(fields), model(fields), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.slow

@@ -105,6 +105,7 @@ def test_a_common_scale_changes_nothing_and_no_sample_another(loss: RelativeL2 |
     ratios = loss.ratios(target + error, target)
     scales = torch.tensor([1e-3, 1.0, 1e3], dtype=torch.float64).view(-1, 1, 1, 1)
     torch.testing.assert_close(loss.ratios(scales * (target + error), scales * target), ratios)
+    assert loss.ratios(target[:0], target[:0]).shape == (0,)
     alone = [loss.ratios(target[b : b + 1] + error[b : b + 1], target[b : b + 1]) for b in range(3)]
     torch.testing.assert_close(torch.cat(alone), ratios)
     torch.testing.assert_close(loss.ratios(torch.zeros_like(target), target), torch.ones_like(ratios))
