@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sciten.errors import StorageError
+from sciten.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,6 +80,36 @@ def save_tensors(path: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[
     except SafetensorError as error:  # how safetensors reports a full disk
         raise OSError(errno.EIO, str(error)) from error
     return sha256(path)
+
+
+@contextlib.contextmanager
+def alone_in(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Let no other process, on this machine or where the file system locks for all, enter the same folder meanwhile.
+
+    The folder is made where it is not there, and keeps an empty file `.lock`, which holds nobody up by itself.
+
+    Raises:
+        ConfigError: another process is in it.
+        StorageError: the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        with contextlib.suppress(NotImplementedError):  # a file system without locks
+            lock.acquire()
+    except Timeout as error:
+        raise ConfigError(
+            f"{folder}: another run is writing to this folder; wait for its end, or choose another output"
+        ) from error
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remove_left_behind(folder: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sciten.errors import StorageError
-from sciten.files import atomic_path, remove_left_behind, sha256, write_tensors, write_text
+from sciten.errors import ConfigError, StorageError
+from sciten.files import alone_in, atomic_path, remove_left_behind, sha256, write_tensors, write_text
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -71,3 +71,24 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
         path.write_text("")
     remove_left_behind(tmp_path)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(others)
+
+
+def test_one_process_at_a_time_is_alone_in_a_folder(tmp_path: Path) -> None:
+    inner = tmp_path / "new" / "folder"
+    other = f"from sciten.files import alone_in\nwith alone_in({str(inner)!r}): print('in')"
+    with alone_in(inner):
+        with pytest.raises(ConfigError, match="another run is writing to this folder"), alone_in(inner):
+            pass
+        found = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True)
+        assert found.returncode == 1 and "another run is writing" in found.stderr and not found.stdout
+    assert subprocess.run([sys.executable, "-c", other], capture_output=True, text=True).stdout == "in\n"
+
+
+def test_a_killed_process_keeps_nobody_out_of_a_folder(tmp_path: Path) -> None:
+    script = (
+        "import os, signal\nfrom sciten.files import alone_in\n"
+        f"with alone_in({str(tmp_path)!r}): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == -9
+    with alone_in(tmp_path):
+        assert (tmp_path / ".lock").is_file()

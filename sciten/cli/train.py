@@ -29,6 +29,8 @@ def train(
         print(f"{settings.output}: interrupted; the same command continues", file=sys.stderr)
         raise typer.Exit(130) from None
     minutes = result.seconds / 60
+    if result.rank > 0 and result.finished:
+        return  # the first process says it
     if result.already_complete:
         done = f"{result.epochs} of {settings.epochs} epochs, {minutes:.1f} minutes"
         print(f"{result.output}: already complete ({done}); nothing was done")

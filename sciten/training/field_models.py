@@ -30,10 +30,27 @@ def build(config: OperatorConfig, dataset: FieldDataset) -> NeuralOperator:
         _require_same_roles(config, dataset, config.initial_model)
         return load_operator(config.initial_model, dtype=DTYPES[config.dtype])
     arguments: dict[str, Any] = {key: value for key, value in config.model.items() if key != "kind"}
+    axes = dataset.grid.names
+    for key in ("modes", "periodic"):
+        given = arguments.get(key)
+        if given is not None and not isinstance(given, bool) and len(given) != len(axes):
+            raise ConfigError(
+                f"model.{key}: expected an entry for each of the axes {', '.join(axes)} of {dataset.paths[0]}, got "
+                f"{list(given)}"
+            )
     known = _from_data(dataset, arguments)
     arguments |= {key: value for key, value in known.items() if arguments.get(key) is None}
     kind: Any = operator_class(config.model["kind"])
-    model: NeuralOperator = kind(**arguments, seed=config.seed, dtype=DTYPES[config.dtype])
+    try:
+        model: NeuralOperator = kind(**arguments, seed=config.seed, dtype=DTYPES[config.dtype])
+    except ConfigError as error:
+        raise ConfigError(f"model: {error}") from None
+    plan = config.incremental_modes
+    if plan is not None and plan.start >= max(arguments["modes"]):
+        raise ConfigError(
+            f"incremental_modes.start: expected fewer than the model's modes {list(arguments['modes'])}, got "
+            f"{plan.start}; make it smaller, or leave incremental_modes out"
+        )
     return model
 
 

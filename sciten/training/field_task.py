@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sciten.datasets import FieldBatch, FieldDataset
+from sciten.errors import ConfigError
 from sciten.neural_operators import NeuralOperator
 from sciten.neural_operators.files import load_operator, save_operator
 from sciten.training.field_data import FieldData, FieldSamples, open_dataset, open_fields, roles_in
@@ -139,7 +140,10 @@ class FieldTask(Task[NeuralOperator, FieldBatch, Any]):
         """Raise `ConfigError` where the operator cannot take samples, or not what follows from its predictions."""
         require_channels(model, samples.dataset)
         batch = samples.batch([0])
-        model.require_fields(batch.inputs)
+        try:
+            model.require_fields(batch.inputs)
+        except ConfigError as error:
+            raise ConfigError(f"{samples.dataset.paths[0]}: {error}") from None
         if self.config.horizon > 1 or samples.dataset.autoregressive:
             samples.dataset.advance(batch.inputs, batch.targets[:, 0])
 

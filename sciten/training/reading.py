@@ -53,6 +53,12 @@ def _config_class(values: Mapping[str, Any]) -> type[RunConfig]:
         raise SettingError(
             "model.kind", f"unknown {str(kind)!r}, {nearest(str(kind), [*POTENTIALS, *OPERATORS])}"
         )
+    if kind is not None and _OF_OPERATORS & set(values):
+        raise SettingError(
+            "model.kind",
+            f"expected a neural operator ({', '.join(OPERATORS)}), since inputs and targets are given, got the "
+            f"potential {kind}; change it, or leave these out",
+        )
     initial = values.get("initial_model")
     if initial is not None and not model:
         if not Path(str(initial)).exists():

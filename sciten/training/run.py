@@ -1,6 +1,7 @@
 """A training run from its configuration to a model with its report."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 
 from sciten.errors import ConfigError
-from sciten.files import remove_left_behind
+from sciten.files import alone_in, remove_left_behind
 from sciten.training.checkpoint import identity, read_checkpoint, require_same
 from sciten.training.distributed import Ranks, ranks
 from sciten.training.loop import Trainer, checkpoint_path
@@ -33,6 +34,7 @@ class TrainResult:
         seconds: time spent in training, over all calls.
         validation: the final model on the validation set; None without one, where not finished or already
             complete, or in another process than the first.
+        rank: of this process among those that trained together.
     """
 
     task: Task[Any, Any, Any]
@@ -42,6 +44,7 @@ class TrainResult:
     epochs: int
     seconds: float
     validation: Findings | None = None
+    rank: int = 0
 
     def model(self) -> Any:
         """The trained model: a potential or a neural operator."""
@@ -61,7 +64,7 @@ def train(config: RunConfig, *, model: Any | None = None, progress: bool = True)
 
     Raises:
         DataError: the training data cannot be used; the message names the file and the frame.
-        ConfigError: the configuration cannot be used, or the output folder is another run's.
+        ConfigError: the configuration cannot be used, or the output folder is another run's, or in use by one.
     """
     with ranks(config.device) as team, _threads(config.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -85,14 +88,30 @@ def training_sections(config: RunConfig, validation: Findings | None) -> list[Se
 
 def _train(config: RunConfig, model: Any | None, team: Ranks, progress: bool) -> TrainResult:
     ours = identity(config, model)
+    if team.is_first and ours["train_file"] == ours.get("valid_file"):
+        warnings.warn(
+            f"valid_file={config.valid_file} holds what train_file={config.train_file} holds: errors will be those of "
+            "samples that were trained on; take other samples, or set valid_fraction",
+            stacklevel=4,
+        )
     saved = _saved(config, ours)
-    team.wait()  # every process has looked before the first one writes
     if saved is not None and saved[1]["progress"]["over"] and (config.output / "report.html").is_file():
         state = saved[1]["progress"]
-        return TrainResult(config.task(), config.output, True, True, state["epoch"], state["seconds"])
+        return TrainResult(
+            config.task(), config.output, True, True, state["epoch"], state["seconds"], rank=team.rank
+        )
     progress = progress and team.is_first
     model, data = config.task().prepare(model, device=team.device, progress=progress)
     trainer = Trainer(config, model, data, team, ours, progress=progress)
+    with alone_in(config.output) if team.is_first else contextlib.nullcontext():
+        team.wait()  # no other run writes from here on
+        return _continued(trainer)
+
+
+def _continued(trainer: Trainer) -> TrainResult:
+    config, team = trainer.config, trainer.ranks
+    saved = _saved(config, trainer.identity)
+    team.wait()  # every process has looked before the first one writes
     if saved is not None:
         trainer.restore(*saved)
     if team.is_first:
@@ -103,7 +122,9 @@ def _train(config: RunConfig, model: Any | None, team: Ranks, progress: bool) ->
     validation = _finish(trainer) if finished and team.is_first else None
     team.wait()
     state = trainer.state
-    return TrainResult(trainer.task, config.output, finished, False, state.epoch, state.seconds, validation)
+    return TrainResult(
+        trainer.task, config.output, finished, False, state.epoch, state.seconds, validation, team.rank
+    )
 
 
 def _saved(config: RunConfig, ours: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:

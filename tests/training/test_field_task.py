@@ -274,9 +274,16 @@ def test_an_earlier_operator_goes_on_with_its_own_channels_and_domain(
     [
         ({"inputs": "befor"}, "no field 'befor', did you mean 'before'"),
         ({"horizon": 2}, "horizon to be 1, as nothing concerned varies in time"),
-        ({"model": {"kind": "FNO", "modes": [32]}}, "32"),
-        ({"model": {"kind": "FNO", "modes": [4, 4]}}, "periodic for each of 2 axes, got 1"),
-        ({"model": {"kind": "FNO", "input_scale": [(0, 1), (0, 1)]}}, "input_scale as .* each of 1 channels"),
+        ({"model": {"kind": "FNO", "modes": [32]}}, r"static\.h5: FNO: expected at least 32 points"),
+        ({"model": {"kind": "FNO", "modes": [4, 4]}}, r"model\.modes: .* the axes x of .*\.h5, got \[4, 4\]"),
+        (
+            {"model": {"kind": "FNO", "modes": [8]}, "incremental_modes": {"start": 8}},
+            r"incremental_modes\.start: expected fewer than the model's modes \[8\], got 8",
+        ),
+        (
+            {"model": {"kind": "FNO", "input_scale": [(0, 1), (0, 1)]}},
+            "model: FNO: .*input_scale as .* each of 1 ch",
+        ),
         ({"freeze": "lift"}, "freeze: no parameter or block matches 'lift', did you mean 'lifting'"),
     ],
 )

@@ -51,7 +51,9 @@ def test_fields_alone_say_that_an_operator_is_trained() -> None:
     assert config.model["kind"] == "FNO" and config.model["modes"] == [6]
     with pytest.raises(ConfigError, match=r"targets: required.*targets=\.\.\."):
         read_config(None, settings[:-1])
-    with pytest.raises(ConfigError, match="inputs: unknown key"):
+    with pytest.raises(
+        ConfigError, match=r"model\.kind: expected a neural operator .* got the potential MACE"
+    ):
         read_config(None, [*settings, "model=MACE"])
 
 

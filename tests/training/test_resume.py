@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from sciten.errors import ConfigError, DataError, ModelError, StorageError
+from sciten.files import alone_in
 from sciten.training import Adam, AdamW, AMSGrad, Constant, Plateau, TrainConfig, train
 from sciten.training.checkpoint import read_checkpoint
 from sciten.training.loop import Trainer, checkpoint_path
@@ -231,6 +232,21 @@ def test_a_missing_or_foreign_data_file_is_named_before_anything_is_written(
     with pytest.raises(DataError, match="nowhere"):
         train(config(valid_file=tmp_path / "nowhere.h5"), progress=False)
     assert not config().output.exists()
+
+
+def test_two_runs_do_not_write_to_one_folder(config: Make) -> None:
+    output = config().output
+    with alone_in(output), pytest.raises(ConfigError, match="another run is writing to this folder"):
+        train(config(epochs=1), progress=False)
+    assert [path.name for path in output.iterdir()] == [".lock"]
+    assert train(config(epochs=1), progress=False).finished
+
+
+def test_validation_on_the_training_set_is_said(config: Make, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.h5"
+    shutil.copy(config().train_file, copy)
+    with pytest.warns(UserWarning, match=r"valid_file=.*copy\.h5 holds what train_file="):
+        train(config(epochs=1, valid_file=copy, valid_fraction=None), progress=False)
 
 
 def test_a_full_disk_keeps_the_earlier_checkpoint(config: Make) -> None:

@@ -1,6 +1,7 @@
 """Files of fields as samples for training: inputs, targets and parameters, read lazily."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,7 +69,8 @@ class FieldDataset(Dataset[FieldSample]):
         horizon: number of target frames.
         stride: stored times from one frame to the next.
         subsample: every n-th point of the grid is taken, from the first on; one number, or one for each axis. It must
-            divide the number of points of a periodic axis; on others the last point stays where it divides `n - 1`.
+            divide the number of points of a periodic axis; on others the last point stays where it divides `n - 1`,
+            and a warning says where it does not.
         dtype: of the samples.
 
     Raises:
@@ -106,6 +108,7 @@ class FieldDataset(Dataset[FieldSample]):
         steps = _steps(subsample, self._layout.grid)
         #: axes, coordinates, lengths, spacing and boundaries, after subsampling
         self.grid: FieldGrid = self._layout.grid.subsample(steps)
+        _say_what_is_left_off(self.paths[0], self._layout.grid, steps)
         self._readers = [FieldReader(layout, steps) for layout in layouts]
         self._windows = [self._windows_of(layout) for layout in layouts]
         self._ends = np.cumsum(
@@ -342,6 +345,19 @@ def _steps(subsample: int | Sequence[int], grid: FieldGrid) -> tuple[int, ...]:
             f"subsample: expected a number for each of {len(grid.axes)} axes, got {list(steps)}"
         )
     return steps
+
+
+def _say_what_is_left_off(path: Path, grid: FieldGrid, steps: Sequence[int]) -> None:
+    """Warn where an axis with ends loses one of them."""
+    for axis, step in zip(grid.axes, steps, strict=True):
+        rest = (len(axis) - 1) % step
+        if rest and not axis.is_periodic:
+            warnings.warn(
+                f"{path}: subsample={step} leaves off the last {rest} of {len(axis)} points of {axis.name!r}, so that "
+                f"it ends at {axis.coordinates[-1 - rest]:g} in place of {axis.coordinates[-1]:g}; a step that divides "
+                f"{len(axis) - 1} keeps the end",
+                stacklevel=3,
+            )
 
 
 def _parameter_names(layout: Layout) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 import multiprocessing
 import pickle
 import tracemalloc
+import warnings
 
 import h5py
 import numpy as np
@@ -287,6 +288,19 @@ def test_values_that_are_not_finite_are_named(flow, kept):
     edited(path, lambda file: file["scalars/reynolds"].__setitem__(2, np.inf))
     with pytest.raises(DataError, match=r"flow\.h5: trajectory 2: scalar 'reynolds'"):
         FieldDataset(path, inputs=["vorticity"], targets=["vorticity"])
+
+
+def test_an_axis_that_loses_its_end_is_said(flow):
+    path, _ = flow
+    fields = {"inputs": ["vorticity"], "targets": ["vorticity"]}
+    with pytest.warns(
+        UserWarning, match=r"flow\.h5: subsample=3 leaves off the last 1 of 5 points of 'y', .* at -0\.25 in"
+    ):
+        dataset = FieldDataset(path, **fields, subsample=(2, 3))
+    assert dataset.grid.axes[1].coordinates.tolist() == [-1.0, -0.25]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FieldDataset(path, **fields, subsample=(4, 4))
 
 
 @pytest.mark.parametrize("name", ["mean", "std"])
