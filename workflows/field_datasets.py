@@ -17,6 +17,7 @@ from sciten.datasets.fields import Axis, Field, FieldWriter
 from sciten.datasets.fields.layout import read_layout
 from sciten.errors import ConfigError, DataError
 from workflows.executors import ExecutorKind, open_executor
+from workflows.script import require_replaceable
 from workflows.tasks import Arrays, load_result, run_tasks, task_keys
 
 LICENCE = "CC0-1.0"
@@ -106,11 +107,13 @@ def every(solver_resolution: int, resolution: int, *, ends: bool) -> int:
         ConfigError: the points that are kept are none of the solver's.
     """
     fine, coarse = (n - 1 if ends else n for n in (solver_resolution, resolution))
-    if coarse < 4 or fine % coarse:
-        nearest = max(1, round(fine / max(coarse, 4))) * max(coarse, 4) + (1 if ends else 0)
+    if coarse < 4:
+        raise ConfigError(f"resolution: expected at least {5 if ends else 4} points, got {resolution}")
+    if fine < 1 or fine % coarse:
+        nearest = max(1, round(fine / coarse)) * coarse + (1 if ends else 0)
         raise ConfigError(
-            f"solver resolution: expected {'one more than ' if ends else ''}a multiple of {max(coarse, 4)}, for "
-            f"{resolution} points, got {solver_resolution}; the nearest is {nearest}"
+            f"solver resolution: expected {'one more than ' if ends else ''}a multiple of {coarse}, for {resolution} "
+            f"points, got {solver_resolution}; the nearest is {nearest}"
         )
     return fine // coarse
 
@@ -125,6 +128,7 @@ def make_datasets(
     executor: Executor,
     work: Path,
     command: str = "",
+    overwrite: bool = False,
     progress: bool = True,
 ) -> dict[Path, bool]:
     """Run tasks that give fields, and write `NAME_train.h5` and `NAME_test.h5` in the order of the tasks.
@@ -141,12 +145,14 @@ def make_datasets(
         executor: where the tasks run.
         work: the folder where finished tasks are kept.
         command: what the datasets say they were made with.
+        overwrite: whether to replace files that were not made with this command.
         progress: show a progress bar.
 
     Returns:
         For each file whether it was written.
 
     Raises:
+        ConfigError: a file stands there that was made otherwise.
         TaskError: tasks failed; the results of the others are kept.
     """
     version = f"sciten {sciten.__version__}"
@@ -157,6 +163,7 @@ def make_datasets(
         made_from = _digest(command, description, task_keys(function, own, version))
         files[path] = not _is_current(path, made_from)
         if files[path]:
+            require_replaceable(path, command, overwrite=overwrite)
             stale.append((path, made_from, own))
     missing = [task for _, _, own in stale for task in own]
     results = iter(
@@ -218,11 +225,12 @@ def write_datasets(
     slurm_options: Sequence[str],
     work: Path,
     command: str,
+    overwrite: bool,
 ) -> None:
     """How the command of each dataset ends: `make_datasets` on the executor that its options ask for.
 
     Args:
-        name, function, tasks, output, description, command: see `make_datasets`.
+        name, function, tasks, output, description, command, overwrite: see `make_datasets`.
         executor, workers, slurm_options: see `open_executor`.
         work: the folder of finished tasks, `tasks/`, and of the executor's own files.
     """
@@ -236,6 +244,7 @@ def write_datasets(
             executor=pool,
             work=work / "tasks",
             command=command,
+            overwrite=overwrite,
         )
     for file, is_new in files.items():
         print(f"wrote {file}" if is_new else f"kept {file}, which the same command made")

@@ -13,7 +13,7 @@ import typer
 
 from sciten.datasets.fields import Axis, Field
 from sciten.pde.spectral import INITIAL_VELOCITY, Burgers
-from sciten.pde.spectral.torus import highest_kept
+from sciten.pde.spectral.torus import highest_kept, require_positive
 from workflows import field_datasets, script
 from workflows.executors import ExecutorKind
 from workflows.field_datasets import Batched, Description, as_options
@@ -77,11 +77,13 @@ def main(
     batch: field_datasets.Batch = 16,
     seed: script.Seed = 1,
     small: script.Small = False,
+    overwrite: script.Overwrite = False,
     executor: script.Kind = ExecutorKind.PROCESS,
     workers: script.Workers = None,
     slurm_option: script.SlurmOptions = [],  # noqa: B006 (typer reads it, nobody changes it)
 ) -> None:
     """Make burgers_train.h5 and burgers_test.h5: random starts of Burgers' equation, and what becomes of them."""
+    require_positive("burgers", final_time=final_time)
     solver_resolution = solver_resolution or 4 * resolution
     modes = modes or highest_kept(solver_resolution)
     step = field_datasets.every(solver_resolution, resolution, ends=False)
@@ -118,6 +120,7 @@ def main(
         slurm_options=slurm_option,
         work=work,
         command=command,
+        overwrite=overwrite,
     )
 
 

@@ -76,6 +76,7 @@ def main(
     batch: field_datasets.Batch = 8,
     seed: script.Seed = 1,
     small: script.Small = False,
+    overwrite: script.Overwrite = False,
     executor: script.Kind = ExecutorKind.PROCESS,
     workers: script.Workers = None,
     slurm_option: script.SlurmOptions = [],  # noqa: B006 (typer reads it, nobody changes it)
@@ -113,6 +114,7 @@ def main(
         slurm_options=slurm_option,
         work=work,
         command=command,
+        overwrite=overwrite,
     )
 
 

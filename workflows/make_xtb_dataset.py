@@ -144,6 +144,7 @@ def main(
     work: script.Work = Path("runs/make_xtb_dataset"),
     seed: script.Seed = 1,
     small: script.Small = False,
+    overwrite: script.Overwrite = False,
     executor: script.Kind = ExecutorKind.PROCESS,
     workers: script.Workers = None,
     slurm_option: script.SlurmOptions = [],  # noqa: B006 (typer reads it, nobody changes it)
@@ -162,6 +163,7 @@ def main(
             executor=pool,
             work=work / "tasks",
             command=command,
+            overwrite=overwrite,
         )
     for file in files:
         print(f"wrote {file}")

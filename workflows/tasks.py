@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from pathlib import Path
@@ -71,8 +72,9 @@ def run_tasks(
             bar.update()
     if failures:
         i, error = min(failures, key=lambda failure: failure[0])
-        others = f", and {len(failures) - 1} others" if len(failures) > 1 else ""
-        raise TaskError(f"{tasks[i]} failed{others}: {type(error).__name__}: {error}") from error
+        others = f", and in {len(failures) - 1} others" if len(failures) > 1 else ""
+        reason = str(error) if isinstance(error, SciTenError) else f"{type(error).__name__}: {error}"
+        raise TaskError(f"{reason} (in task {i + 1} of {len(tasks)}{others}: {tasks[i]})") from error
     return files
 
 
@@ -98,7 +100,13 @@ def _key(function: Callable[[Any], Arrays], task: Any, version: str) -> str:
 
 def _is_complete(file: Path) -> bool:
     # Written atomically, so a file that is there is whole unless somebody else has damaged it.
-    return file.exists() and zipfile.is_zipfile(file)
+    if not (file.exists() and zipfile.is_zipfile(file)):
+        return False
+    try:
+        with zipfile.ZipFile(file) as content:
+            return content.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, EOFError):
+        return False
 
 
 def _save(file: Path, arrays: Arrays) -> None:

@@ -60,6 +60,7 @@ def main(
             train_samples=counts[0],
             test_samples=counts[1],
             seed=seed,
+            overwrite=True,  # the folder is this workflow's own
             workers=workers,
         )
 

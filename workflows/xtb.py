@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from sciten.errors import MissingExtraError
+from workflows.script import require_replaceable
 from workflows.tasks import Arrays, load_result, run_tasks
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def make_datasets(
     executor: Executor,
     work: Path,
     command: str = "",
+    overwrite: bool = False,
     progress: bool = True,
 ) -> list[Path]:
     """Run tasks that give labels, and write `NAME_train.h5` and `NAME_test.h5` in the order of the tasks.
@@ -147,13 +149,20 @@ def make_datasets(
         executor: where the tasks run.
         work: the folder where finished tasks are kept.
         command: what the datasets say they were made with.
+        overwrite: whether to replace files that were not made with this command.
         progress: show a progress bar.
+
+    Raises:
+        ConfigError: a file stands there that was made otherwise.
+        TaskError: tasks failed; the results of the others are kept.
     """
     from sciten.datasets import write_structures
 
+    splits = {split: output / f"{name}_{split}.h5" for split in ("train", "test")}
+    for file in splits.values():
+        require_replaceable(file, command, overwrite=overwrite)
     results = run_tasks(function, tasks, executor=executor, folder=work, version=version(), progress=progress)
-    files = []
-    for split in ("train", "test"):
+    for split, file in splits.items():
         chosen = {i: task for i, task in enumerate(tasks) if task.split == split}
         elements = {z for task in tasks for z in task.numbers} if split == "train" else set()
         isolated = isolated_atoms(elements, method)
@@ -167,11 +176,10 @@ def make_datasets(
             "isolated_atoms": f"{method}, multiplicity of the ground state, electronic temperature 300 K",
             "seeds": json.dumps({i: task.seed for i, task in chosen.items()}),
         }
-        files.append(output / f"{name}_{split}.h5")
         write_structures(
-            files[-1], itertools.chain(isolated, sampled), command=command, licence=LICENCE, metadata=metadata
+            file, itertools.chain(isolated, sampled), command=command, licence=LICENCE, metadata=metadata
         )
-    return files
+    return list(splits.values())
 
 
 def _structures(labels: Arrays, task: Sampled, index: int) -> "Iterator[Structure]":

@@ -83,6 +83,7 @@ def test_darcy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert "--coefficient piecewise --resolution 9 --solver-resolution 33" in file.attrs["command"]
         assert file.attrs["command"].endswith("--seed 1 --small")
     # The same samples on other points, with other coefficients.
+    options["overwrite"] = True
     make_darcy_dataset.main(**(options | {"resolution": 17}), modes=12, solver_resolution=33)
     close(read(tmp_path / "darcy_test.h5", "solution")[:, ::2, ::2], u)
     make_darcy_dataset.main(**options, modes=12, coefficient=make_darcy_dataset.Coefficient.LOG_NORMAL)
@@ -112,8 +113,8 @@ def test_what_is_current_is_left_alone(
         assert inodes(output) == data and not (work / "tasks").exists()
         assert capsys.readouterr().out.count("which the same command made") == 2
     shutil.move(work / "away", work / "tasks")
-    # A file that is missing or damaged is made from finished tasks; the other stays.
-    (output / "darcy_test.h5").write_bytes(b"HDF")
+    # A file that is missing is made from finished tasks; the other stays.
+    (output / "darcy_test.h5").unlink()
     make_darcy_dataset.main(**options, train_samples=4, test_samples=2)
     assert inodes(output)["darcy_train.h5"] == data["darcy_train.h5"] and inodes(work / "tasks") == tasks
     assert len(read(output / "darcy_test.h5", "solution")) == 2
@@ -121,10 +122,26 @@ def test_what_is_current_is_left_alone(
     monkeypatch.setattr(make_darcy_dataset.Axis, "bounded", make_darcy_dataset.Axis.periodic)
     make_darcy_dataset.main(**options, train_samples=4, test_samples=2)
     assert not {*inodes(output).items()} & {*data.items()} and inodes(work / "tasks") == tasks
-    # Another seed is another dataset.
+    # Another seed is another dataset, which does not replace the first unasked.
     data = inodes(output)
-    make_darcy_dataset.main(**options, train_samples=4, test_samples=2, seed=2)
+    with pytest.raises(
+        ConfigError, match=r"darcy_train\.h5: was made by `python .* --seed 1`; .* --overwrite"
+    ):
+        make_darcy_dataset.main(**options, train_samples=4, test_samples=2, seed=2)
+    assert inodes(output) == data and inodes(work / "tasks") == tasks
+    make_darcy_dataset.main(**options, train_samples=4, test_samples=2, seed=2, overwrite=True)
     assert not {*inodes(output).items()} & {*data.items()} and len(inodes(work / "tasks")) == 6
+
+
+@pytest.mark.usefixtures("threads")
+def test_files_of_others_are_not_replaced_unasked(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"output": tmp_path, "work": tmp_path / "work", "resolution": 5, "modes": 4}
+    (tmp_path / "darcy_test.h5").write_text("my notes")
+    with pytest.raises(ConfigError, match=r"darcy_test\.h5: was not made by this command; .* --overwrite"):
+        make_darcy_dataset.main(**options, small=True)
+    assert (tmp_path / "darcy_test.h5").read_text() == "my notes" and len(inodes(tmp_path)) == 1
+    make_darcy_dataset.main(**options, small=True, overwrite=True)
+    assert len(read(tmp_path / "darcy_test.h5", "solution")) == 2
 
 
 @pytest.mark.usefixtures("threads")
@@ -194,7 +211,7 @@ def test_navier_stokes(tmp_path: Path) -> None:
         np.testing.assert_allclose(file["dimensions/time"], [0.0, 0.5, 1.0])
         assert file.attrs["viscosity"] == 1e-3
     with pytest.raises(TaskError, match=r"do not resolve the field at t = 0\.5"):
-        make_navier_stokes_dataset.main(**options, viscosity=1e-6, largest_tail=1e-12)
+        make_navier_stokes_dataset.main(**options, viscosity=1e-6, largest_tail=1e-12, overwrite=True)
 
 
 def test_a_task_is_run_by_another_process(tmp_path: Path) -> None:
@@ -226,6 +243,18 @@ def test_points_that_are_none_of_the_solvers_are_refused(
     with pytest.raises(ConfigError, match=f"the nearest is {nearest}"):
         field_datasets.every(fine, coarse, ends=ends)
     assert field_datasets.every(nearest, coarse, ends=ends) >= 1
+
+
+@pytest.mark.parametrize(("module", "least"), [(make_burgers_dataset, 4), (make_darcy_dataset, 5)])
+@pytest.mark.parametrize("resolution", [3, 0, -4])
+def test_too_few_points_are_refused(module: Any, least: int, resolution: int, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"resolution: expected at least {least} points, got {resolution}"):
+        module.main(output=tmp_path, work=tmp_path, resolution=resolution)
+
+
+def test_a_time_that_is_none_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="burgers: expected a positive final_time, got 0"):
+        make_burgers_dataset.main(output=tmp_path, work=tmp_path, final_time=0.0)
 
 
 @pytest.mark.parametrize(

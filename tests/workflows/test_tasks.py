@@ -74,9 +74,23 @@ def test_a_truncated_result_is_computed_anew(tmp_path):
     assert len(task.called()) == 2
 
 
+def test_a_result_damaged_within_is_computed_anew(tmp_path):
+    task = Power(2.0, 4, str(tmp_path / "log"))
+    run([task], tmp_path / "work")
+    (file,) = (tmp_path / "work").iterdir()
+    content = bytearray(file.read_bytes())
+    place = content.index(np.float64(16.0).tobytes())
+    content[place : place + 4] = b"????"
+    file.write_bytes(content)
+    assert run([task], tmp_path / "work")[0]["value"] == 16.0
+    assert len(task.called()) == 2
+
+
 def test_a_failure_names_its_task_and_the_others_are_kept(tmp_path):
     log = str(tmp_path / "log")
-    with pytest.raises(TaskError, match=r"exponent=-1.* failed, and 1 others: ValueError: negative"):
+    with pytest.raises(
+        TaskError, match=r"ValueError: negative.* \(in task 2 of \d+, and in 1 others: .*exponent=-1"
+    ):
         run([Power(2.0, n, log) for n in (1, -1, 2, -2)], tmp_path / "work")
     assert len(list((tmp_path / "work").glob("*.npz"))) == 2
 
