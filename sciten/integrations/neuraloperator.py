@@ -47,7 +47,18 @@ def operator_from_neuraloperator(
     Raises:
         ModelError: the weights are not of such a model, or some are left over or missing.
     """
+    if not isinstance(state, Mapping):
+        raise ModelError(
+            f"{_NAME}: expected the tensors of a model by name, as its state_dict() has them, got "
+            f"{type(state).__name__}"
+        )
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    if not any(name.startswith(_CONVOLUTION.format(0)) for name in tensors):
+        raise ModelError(
+            f"{_NAME}: expected the state_dict() of a neuraloperator FNO or TFNO, with tensors named "
+            f"{_CONVOLUTION.format(0)}..., got {', '.join(list(tensors)[:2]) or 'no tensors'}; models of sciten itself "
+            "are read by load_operator"
+        )
     if unknown := [name for name in tensors if ".norm." in name]:
         raise ModelError(f"{_NAME}: expected no normalisation layers, got {unknown[0]}")
     if "lifting.fcs.0.weight" in tensors and "fno_blocks.channel_mlp.0.fcs.0.weight" not in tensors:

@@ -141,8 +141,11 @@ def test_converted_weights_give_the_same_output(kind: str, separable: bool, grid
 
 
 def test_other_models_are_refused() -> None:
-    with pytest.raises(ModelError, match="expected the weights of a neuraloperator"):
-        operator_from_neuraloperator({"weight": torch.zeros(3)})
+    for state, found in (({"weight": torch.zeros(3)}, "weight"), ({}, "no tensors")):
+        with pytest.raises(ModelError, match=rf"state_dict\(\) of a neuraloperator .* got {found};"):
+            operator_from_neuraloperator(state)
+    with pytest.raises(ModelError, match=r"as its state_dict\(\) has them, got FNO"):
+        operator_from_neuraloperator(FNO(1, 1, (4, 4), 4))  # type: ignore[arg-type]
     state = _state("dense") | {"fno_blocks.norm.0.weight": torch.ones(HIDDEN)}
     with pytest.raises(ModelError, match="no normalisation layers"):
         operator_from_neuraloperator(state)
