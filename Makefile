@@ -59,13 +59,13 @@ bench: bench-data $(PEERS)/.installed $(TORCHMD)/.installed $(FAIRCHEM)/.install
 	$(BIN)/python benchmarks/readme_table.py
 
 NAVIER_STOKES := $(BIN)/python workflows/make_navier_stokes_dataset.py --resolution 64 --final-time 10 --snapshots 10 \
-  --initial-scale 343 --train-samples 100 --test-samples 20 --output runs/data --overwrite
+  --initial-scale 343 --train-samples 100 --test-samples 20 --output runs/data
 
 bench-data: install ## make the data that neural operators are compared on (about 8 minutes)
 	$(NAVIER_STOKES) --solver-resolution 64 --viscosity 1e-3 --batch 10 --name ns_1e-3
 	$(NAVIER_STOKES) --solver-resolution 256 --viscosity 1e-5 --batch 2 --name ns_1e-5
 	$(BIN)/python workflows/make_burgers_dataset.py --resolution 1024 --solver-resolution 1024 --viscosity 0.1 \
-	  --train-samples 1000 --test-samples 200 --batch 50 --name burgers --output runs/data --overwrite
+	  --train-samples 1000 --test-samples 200 --batch 50 --name burgers --output runs/data
 
 accuracy: install $(PEERS)/.installed ## train on the data in SCITEN_REFERENCE_DATA, as the README reports (about 2 hours)
 	$(BIN)/python benchmarks/accuracy.py acac --peer-python $(CURDIR)/$(PEERS)/bin/python

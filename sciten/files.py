@@ -84,32 +84,33 @@ def save_tensors(path: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[
 
 @contextlib.contextmanager
 def alone_in(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Let no other process, on this machine or where the file system locks for all, enter the same folder meanwhile.
+    """Let no other process enter the same folder meanwhile.
 
-    The folder is made where it is not there, and keeps an empty file `.lock`, which holds nobody up by itself.
+    The folder is made where it is not there, and keeps an empty file `.lock`. The lock is the system's and ends with
+    the process; on Windows, and on file systems without locks, there is none.
 
     Raises:
         ConfigError: another process is in it.
         StorageError: the folder cannot be written.
     """
-    from filelock import FileLock, Timeout
-
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
-        with contextlib.suppress(NotImplementedError):  # a file system without locks
-            lock.acquire()
-    except Timeout as error:
-        raise ConfigError(
-            f"{folder}: another run is writing to this folder; wait for its end, or choose another output"
-        ) from error
+        stream = open(folder / ".lock", "ab")  # noqa: SIM115 (closed below)
     except OSError as error:
         raise StorageError(f"{folder}: cannot be written: {error.strerror or error}") from error
-    try:
+    with stream:
+        # Without the library filelock, whose lock files would outlive a kill on file systems without locks.
+        try:
+            import fcntl
+
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (ImportError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.EACCES):
+                raise ConfigError(
+                    f"{folder}: another run is writing to this folder; wait for its end, or choose another output"
+                ) from error
         yield
-    finally:
-        lock.release()
 
 
 def remove_left_behind(folder: Path) -> None:

@@ -42,7 +42,7 @@ def recorded_command(script: str, *arguments: str, seed: int, small: bool) -> st
 
 
 def require_replaceable(file: Path, command: str, *, overwrite: bool) -> None:
-    """Raise `ConfigError` where a file stands that another command made, or nobody knows what."""
+    """Raise `ConfigError` where a file stands that another command made, or that does not say what made it."""
     if overwrite or not file.exists():
         return
     try:
@@ -50,8 +50,8 @@ def require_replaceable(file: Path, command: str, *, overwrite: bool) -> None:
             made_by = str(content.attrs.get("command", ""))
     except DataError:  # damaged, or of another kind
         made_by = ""
-    if made_by != command:
-        by = f"was made by `{made_by}`" if made_by else "was not made by this command"
+    if not made_by or made_by != command:
+        by = f"was made by `{made_by}`" if made_by else "is there, and does not say that this command made it"
         raise ConfigError(f"{file}: {by}; choose another --output, or replace it with --overwrite")
 
 

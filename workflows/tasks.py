@@ -72,9 +72,9 @@ def run_tasks(
             bar.update()
     if failures:
         i, error = min(failures, key=lambda failure: failure[0])
-        others = f", and in {len(failures) - 1} others" if len(failures) > 1 else ""
+        others = f"; {len(failures) - 1} more failed" if len(failures) > 1 else ""
         reason = str(error) if isinstance(error, SciTenError) else f"{type(error).__name__}: {error}"
-        raise TaskError(f"{reason} (in task {i + 1} of {len(tasks)}{others}: {tasks[i]})") from error
+        raise TaskError(f"{reason} (task {i + 1} of {len(tasks)}: {tasks[i]}{others})") from error
     return files
 
 
@@ -105,7 +105,7 @@ def _is_complete(file: Path) -> bool:
     try:
         with zipfile.ZipFile(file) as content:
             return content.testzip() is None
-    except (zipfile.BadZipFile, zlib.error, EOFError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError):  # whatever was damaged
         return False
 
 

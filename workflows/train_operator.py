@@ -36,6 +36,7 @@ def main(
     train_samples: Annotated[int, typer.Option(min=2, help="Samples to train on.")] = 500,
     test_samples: Annotated[int, typer.Option(min=1, help="Samples to test on, on each grid.")] = 100,
     seed: script.Seed = 1,
+    overwrite: script.Overwrite = False,
     workers: script.Workers = None,
 ) -> None:
     """Make data of Darcy's equation, train a neural operator on them, and evaluate it on two grids."""
@@ -60,7 +61,7 @@ def main(
             train_samples=counts[0],
             test_samples=counts[1],
             seed=seed,
-            overwrite=True,  # the folder is this workflow's own
+            overwrite=overwrite,
             workers=workers,
         )
 

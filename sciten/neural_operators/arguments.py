@@ -1,6 +1,6 @@
 """What the constructors of neural operators ask of their numbers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from numbers import Integral
 
 from sciten.errors import ConfigError
@@ -13,13 +13,16 @@ def require_whole(name: str, least: int = 1, **values: int | None) -> None:
             raise ConfigError(f"{name}: expected {what} as a whole number of at least {least}, got {value!r}")
 
 
-def require_modes(name: str, modes: Sequence[int]) -> tuple[int, ...]:
+def require_modes(name: str, modes: Iterable[int] | int) -> tuple[int, ...]:
     """The modes of one to three axes.
 
     Raises:
         ConfigError: they are others.
     """
-    found = tuple(modes) if isinstance(modes, Iterable) else (modes,)
+    try:
+        found = tuple(modes)  # type: ignore[arg-type]
+    except TypeError:  # a single number
+        found = (modes,)  # type: ignore[assignment]
     if not 1 <= len(found) <= 3 or not all(is_whole(m) and m >= 1 for m in found):
         raise ConfigError(
             f"{name}: expected modes as a positive whole number for each of one to three axes, got {modes!r}"

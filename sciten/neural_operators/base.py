@@ -64,7 +64,7 @@ class NeuralOperator(nn.Module, ABC):
             raise ConfigError(f"{name}: expected a dtype of real numbers, as torch.float32, got {dtype!r}")
         if not 1 <= len(periodic) <= 3:
             raise ConfigError(f"{name}: expected one to three axes, got periodic={tuple(periodic)}")
-        self.in_channels, self.out_channels = in_channels, out_channels
+        self.in_channels, self.out_channels = int(in_channels), int(out_channels)
         self.periodic = tuple(bool(p) for p in periodic)
         self.positional_grid = positional_grid
         self.patching = None if patching is None else patching_from(patching, self.periodic)

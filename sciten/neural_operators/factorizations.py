@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from sciten.errors import ConfigError
-from sciten.neural_operators.arguments import is_whole
 from sciten.neural_operators.dropout import drop_cp, drop_tensor_train, drop_tucker, rank_scales
 from sciten.tensor import CP, TensorTrain, Tucker
 from sciten.tensor.decompose.als import cp_als
@@ -319,7 +318,7 @@ def _filled(most: Sequence[int], size: Callable[[list[int]], int], budget: float
 
 
 def _share(factorization: Factorization, rank: float, otherwise: str) -> float:
-    if not 0 < rank <= 1:
+    if isinstance(rank, bool) or not 0 < rank <= 1:
         raise ConfigError(
             f"{type(factorization).__name__}: expected a share of the dense weight between 0 and 1, or {otherwise}, "
             f"got {rank}"
@@ -334,7 +333,7 @@ def _sequence(rank: Sequence[int]) -> list[int]:
 
 def _require_ranks(factorization: Factorization, ranks: Sequence[int], most: Sequence[int]) -> None:
     fits = len(ranks) == len(most) and all(
-        is_whole(r) and 1 <= r <= m for r, m in zip(ranks, most, strict=False)
+        type(r) is int and 1 <= r <= m for r, m in zip(ranks, most, strict=False)
     )
     if not fits:
         many = "ranks" if len(most) > 1 else "rank"

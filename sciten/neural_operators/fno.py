@@ -116,10 +116,12 @@ class FNO(NeuralOperator):
                 f"{name}: expected no padding={padding:g} where all axes are periodic; leave it out, or say "
                 "periodic=False for an axis with ends"
             )
-        self.modes, self.hidden_channels, self.n_layers = modes, hidden_channels, n_layers
-        self.lifting_channels = 2 * hidden_channels if lifting_channels is None else lifting_channels
-        self.projection_channels = 2 * hidden_channels if projection_channels is None else projection_channels
-        self.mlp_channels = max(1, round(hidden_channels / 2)) if mlp_channels is None else mlp_channels
+        self.modes, self.hidden_channels, self.n_layers = modes, int(hidden_channels), int(n_layers)
+        self.lifting_channels = int(2 * hidden_channels if lifting_channels is None else lifting_channels)
+        self.projection_channels = int(
+            2 * hidden_channels if projection_channels is None else projection_channels
+        )
+        self.mlp_channels = int(max(1, round(hidden_channels / 2)) if mlp_channels is None else mlp_channels)
         self.skip, self.mlp_skip, self.separable = skip, mlp_skip, separable
         self.padding, self.dropout = padding, dropout
         self.factorization = factorization_from(factorization or self.default_factorization)

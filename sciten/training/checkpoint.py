@@ -51,7 +51,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def identity(config: RunConfig, model: Any | None) -> dict[str, Any]:
     """What a checkpoint and its continuation must share: settings by dotted key, files by their content."""
     settings = {key: value for key, value in config.model_dump(mode="json").items() if key not in _MAY_DIFFER}
-    # The model last: where another one was given to start from, this is what differs first.
+    # After initial_model: where a run is started from another model, that is what differs first.
     settings["model"] = settings.pop("model")
     if model is not None:
         settings["model"] = {"kind": type(model).__name__, **model.arguments()}

@@ -45,12 +45,6 @@ def build(config: OperatorConfig, dataset: FieldDataset) -> NeuralOperator:
         model: NeuralOperator = kind(**arguments, seed=config.seed, dtype=DTYPES[config.dtype])
     except ConfigError as error:
         raise ConfigError(f"model: {error}") from None
-    plan = config.incremental_modes
-    if plan is not None and plan.start >= max(arguments["modes"]):
-        raise ConfigError(
-            f"incremental_modes.start: expected fewer than the model's modes {list(arguments['modes'])}, got "
-            f"{plan.start}; make it smaller, or leave incremental_modes out"
-        )
     return model
 
 

@@ -50,6 +50,12 @@ class FieldTask(Task[NeuralOperator, FieldBatch, Any]):
         """The operator to train, with the scales of its data, and its samples."""
         place = device or self.config.device
         model = build(self.config, self.dataset) if model is None else model
+        plan, modes = self.config.incremental_modes, getattr(model, "modes", None)
+        if plan is not None and modes is not None and plan.start >= max(modes):
+            raise ConfigError(
+                f"incremental_modes.start: expected fewer than the model's modes {list(modes)}, got {plan.start}; make "
+                "it smaller, or leave incremental_modes out"
+            )
         data = open_fields(self.config, self.dataset, device=place, progress=progress)
         for samples in (data.train, data.valid):
             if samples is not None:

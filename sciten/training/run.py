@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sciten.errors import ConfigError
+from sciten.errors import ConfigError, SciTenError
 from sciten.files import alone_in, remove_left_behind
 from sciten.training.checkpoint import identity, read_checkpoint, require_same
 from sciten.training.distributed import Ranks, ranks
@@ -91,8 +91,8 @@ def _train(config: RunConfig, model: Any | None, team: Ranks, progress: bool) ->
     if team.is_first and ours["train_file"] == ours.get("valid_file"):
         warnings.warn(
             f"valid_file={config.valid_file} holds what train_file={config.train_file} holds: errors will be those of "
-            "samples that were trained on; take other samples, or set valid_fraction",
-            stacklevel=4,
+            "samples that were trained on; take other samples, or set valid_fraction in the place of valid_file",
+            stacklevel=3,
         )
     saved = _saved(config, ours)
     if saved is not None and saved[1]["progress"]["over"] and (config.output / "report.html").is_file():
@@ -103,9 +103,16 @@ def _train(config: RunConfig, model: Any | None, team: Ranks, progress: bool) ->
     progress = progress and team.is_first
     model, data = config.task().prepare(model, device=team.device, progress=progress)
     trainer = Trainer(config, model, data, team, ours, progress=progress)
-    with alone_in(config.output) if team.is_first else contextlib.nullcontext():
-        team.wait()  # no other run writes from here on
-        return _continued(trainer)
+    with contextlib.ExitStack() as stack:
+        refusal: SciTenError | None = None
+        if team.is_first:
+            try:
+                stack.enter_context(alone_in(config.output))
+            except SciTenError as error:
+                refusal = error
+        if float(team.total(torch.tensor(float(refusal is not None)))):
+            raise refusal or ConfigError(f"{config.output}: cannot be used, as the first process says")
+        return _continued(trainer)  # no other run writes meanwhile
 
 
 def _continued(trainer: Trainer) -> TrainResult:

@@ -1,5 +1,6 @@
 """Fourier neural operators: symmetries, resolutions, formats of weights, and what they refuse."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -234,6 +235,9 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"expected no padding=0\.2 where all axes are periodic"):
         small(padding=0.2, periodic=True)
     assert small(hidden_channels=1).mlp_channels == 1
+    # Numbers of numpy are as good, and are written as numbers.
+    found = small(hidden_channels=np.int64(6), modes=np.array([4, 4]))
+    assert json.dumps(found.arguments()) == json.dumps(small().arguments())
     assert FNO(1, 1, 6, 2).modes == (6,)
 
 

@@ -137,7 +137,10 @@ def test_what_is_current_is_left_alone(
 def test_files_of_others_are_not_replaced_unasked(tmp_path: Path) -> None:
     options: dict[str, Any] = {"output": tmp_path, "work": tmp_path / "work", "resolution": 5, "modes": 4}
     (tmp_path / "darcy_test.h5").write_text("my notes")
-    with pytest.raises(ConfigError, match=r"darcy_test\.h5: was not made by this command; .* --overwrite"):
+    with pytest.raises(
+        ConfigError,
+        match=r"darcy_test\.h5: is there, and does not say that this command made it; .* --overwrite",
+    ):
         make_darcy_dataset.main(**options, small=True)
     assert (tmp_path / "darcy_test.h5").read_text() == "my notes" and len(inodes(tmp_path)) == 1
     make_darcy_dataset.main(**options, small=True, overwrite=True)

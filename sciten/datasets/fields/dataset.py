@@ -26,6 +26,7 @@ from sciten.datasets.fields.schema import Field
 from sciten.datasets.fields.statistics import Moments
 from sciten.errors import ConfigError, DataError
 
+_LEFT_OFF = 0.02  # of an axis; points at the centres of cells leave off as much by themselves
 _KEPT_VALUES = 1 << 24  # a small dataset stays in memory whole: 64 MiB in float32
 
 
@@ -70,7 +71,7 @@ class FieldDataset(Dataset[FieldSample]):
         stride: stored times from one frame to the next.
         subsample: every n-th point of the grid is taken, from the first on; one number, or one for each axis. It must
             divide the number of points of a periodic axis; on others the last point stays where it divides `n - 1`,
-            and a warning says where it does not.
+            and a warning says where more than a fiftieth of the axis is left off.
         dtype: of the samples.
 
     Raises:
@@ -348,10 +349,10 @@ def _steps(subsample: int | Sequence[int], grid: FieldGrid) -> tuple[int, ...]:
 
 
 def _say_what_is_left_off(path: Path, grid: FieldGrid, steps: Sequence[int]) -> None:
-    """Warn where an axis with ends loses one of them."""
+    """Warn where an axis that is not periodic becomes noticeably shorter."""
     for axis, step in zip(grid.axes, steps, strict=True):
         rest = (len(axis) - 1) % step
-        if rest and not axis.is_periodic:
+        if rest > _LEFT_OFF * (len(axis) - 1) and not axis.is_periodic:
             warnings.warn(
                 f"{path}: subsample={step} leaves off the last {rest} of {len(axis)} points of {axis.name!r}, so that "
                 f"it ends at {axis.coordinates[-1 - rest]:g} in place of {axis.coordinates[-1]:g}; a step that divides "

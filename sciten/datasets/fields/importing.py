@@ -13,7 +13,7 @@ from tqdm import tqdm
 from sciten.datasets import hdf5
 from sciten.datasets.fields import foreign
 from sciten.datasets.fields.grid import BOUNDARIES, Boundary, FieldGrid
-from sciten.datasets.fields.layout import is_layout, open_fields, read_layout, root_numbers, says_boundaries
+from sciten.datasets.fields.layout import is_layout, open_fields, read_layout, root_numbers
 from sciten.datasets.fields.pdebench import pdebench_source
 from sciten.datasets.fields.plain import NUMPY_SUFFIXES, Times, numpy_arrays, plain_source
 from sciten.datasets.fields.sources import FieldSource, Points, well_source
@@ -153,13 +153,18 @@ def _source(
     path: Path, file: h5py.File, boundary: Boundary | None, points: Points | None, times: Times | None
 ) -> FieldSource:
     if is_layout(file):
-        if not (points is times is None) or (boundary is not None and says_boundaries(file)):
-            given = {"boundary": boundary, "points": points, "times": times}
+        if not (points is times is None):
             raise ConfigError(
-                f"{path}: says itself what its grid and its times are; leave out "
-                f"{', '.join(name for name, value in given.items() if value is not None)}"
+                f"{path}: says itself what its grid and its times are; leave out points and times"
             )
-        return well_source(path, file, boundary)
+        source = well_source(path, file, boundary)
+        said = {end for axis in source.axes for end in (axis.lower, axis.upper)}
+        if boundary is not None and said != {boundary}:
+            raise ConfigError(
+                f"{path}: says itself what holds at its boundaries ({', '.join(sorted(said))}), which is not "
+                f"{boundary}; leave out boundary"
+            )
+        return source
     found = pdebench_source(path, file, boundary)
     if found is None:
         arrays = {name: stored for name, stored in file.items() if isinstance(stored, h5py.Dataset)}

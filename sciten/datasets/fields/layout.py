@@ -66,7 +66,7 @@ def is_layout(file: h5py.File) -> bool:
 
 def says_boundaries(file: h5py.File) -> bool:
     """Whether a file in the layout of The Well says what holds at the ends of its axes."""
-    return "boundary_conditions" in file
+    return len(file.get("boundary_conditions", ())) > 0
 
 
 def read_layout(path: Path, boundary: Boundary | None = None) -> Layout:
@@ -170,7 +170,7 @@ def _read_grid(path: Path, file: h5py.File, boundary: Boundary | None) -> FieldG
 
 
 def _read_boundaries(file: h5py.File) -> dict[str, tuple[Boundary, Boundary]]:
-    """What holds at the two ends of each axis; open where nothing is said, as The Well has it."""
+    """What holds at the two ends of each axis that a condition is about; open where it is about others."""
     found: dict[str, list[Boundary]] = {}
     for condition in file.get("boundary_conditions", {}).values():
         kind = str(condition.attrs["bc_type"]).lower()
