@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from sciten.datasets import hdf5
 from sciten.errors import ConfigError, DataError, SciTenError
 from workflows.executors import ExecutorKind
 
@@ -45,6 +44,8 @@ def require_replaceable(file: Path, command: str, *, overwrite: bool) -> None:
     """Raise `ConfigError` where a file stands that another command made, or that does not say what made it."""
     if overwrite or not file.exists():
         return
+    from sciten.datasets import hdf5  # which takes a second that `--help` need not wait for
+
     try:
         with hdf5.open_readonly(file) as content:
             made_by = str(content.attrs.get("command", ""))
