@@ -159,10 +159,16 @@ class SpectralConvolution(nn.Module):
         self.bias = nn.Parameter(bias.to(dtype))
 
     def set_modes(self, modes: Sequence[int]) -> None:
-        """Let the frequencies of `modes` take part only, the lowest of those that the weight has."""
+        """Let the frequencies of `modes` take part only, the lowest of those that the weight has.
+
+        Raises:
+            ConfigError: they are more than the weight has, or not as many numbers as there are axes.
+        """
         modes = require_modes("SpectralConvolution", modes)
         if len(modes) != len(self.modes) or any(a > m for a, m in zip(modes, self.modes, strict=True)):
-            raise ConfigError(f"SpectralConvolution: expected at most the modes {self.modes}, got {modes}")
+            raise ConfigError(
+                f"SpectralConvolution: expected at most the modes {self.modes}, a number for each axis, got {modes}"
+            )
         self.active_modes = modes
 
     def forward(self, fields: Tensor) -> Tensor:

@@ -105,13 +105,13 @@ def is_importable(path: str | os.PathLike[str]) -> bool:
 
     So are damaged files with a name of HDF5; files of atoms and of tensors are not.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix in (*NUMPY_SUFFIXES, *foreign.SUFFIXES) and Path(path).is_file():
-        return True
+    path = Path(path)
+    if not path.is_file() or path.suffix.lower() in (*NUMPY_SUFFIXES, *foreign.SUFFIXES):
+        return path.is_file()
     return _is_hdf5(
         path,
         lambda file: file.attrs.get("schema") not in (ATOMS_SCHEMA, TENSORS_SCHEMA),
-        damaged=suffix in _HDF5_SUFFIXES and Path(path).is_file(),
+        damaged=path.suffix.lower() in _HDF5_SUFFIXES,
     )
 
 

@@ -64,11 +64,6 @@ def is_layout(file: h5py.File) -> bool:
     return isinstance(dimensions, h5py.Group) and "spatial_dims" in dimensions.attrs
 
 
-def says_boundaries(file: h5py.File) -> bool:
-    """Whether a file in the layout of The Well says what holds at the ends of its axes."""
-    return len(file.get("boundary_conditions", ())) > 0
-
-
 def read_layout(path: Path, boundary: Boundary | None = None) -> Layout:
     """The description of a file of fields.
 
@@ -150,11 +145,11 @@ def _read_grid(path: Path, file: h5py.File, boundary: Boundary | None) -> FieldG
     dimensions = file["dimensions"]
     ends = _read_boundaries(file)
     otherwise: tuple[Boundary, Boundary] = ("open", "open")
-    if not says_boundaries(file):
+    if not len(file.get("boundary_conditions", ())):
         if boundary is None:
             raise DataError(
-                f"{path}: says nothing of what holds at the ends of its axes (no group 'boundary_conditions'); `sciten "
-                f"data import {path.name} OUT.h5 --boundary periodic` (or wall, open) makes a file that does"
+                f"{path}: says nothing of what holds at the ends of its axes (nothing in 'boundary_conditions'); "
+                f"`sciten data import {path.name} OUT.h5 --boundary periodic` (or wall, open) makes a file that does"
             )
         otherwise = (boundary, boundary)
     axes = []
